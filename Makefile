@@ -1,0 +1,57 @@
+# Every target sets up what it needs; what is there already costs a moment.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PY := .venv/bin/python
+ARGS ?=
+JOBS ?= 2
+catalogues := $(patsubst %.po,%.mo,$(wildcard server_agent/console/locale/*/LC_MESSAGES/console.po))
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: packages-demo venv-demo assets catalogues ## set up and run the main job; ARGS=--once ends when all is archived
+	@$(PY) -m demo $(ARGS)
+
+.PHONY: test
+test: packages-test venv-dev assets catalogues ## set up and run the whole suite; ARGS are pytest's
+	@$(PY) -m pytest -n $(JOBS) $(ARGS) tests
+
+.PHONY: check
+check: packages-python venv-dev ## lint, format, types, import contracts, generated files
+	@echo "check: ruff"
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m ruff format --check --quiet .
+	@echo "check: types"
+	@$(PY) -m mypy
+	@echo "check: import contracts"
+	@.venv/bin/lint-imports --no-logo
+	@if [[ -x scripts/check-generated ]]; then echo "check: generated files"; scripts/check-generated; fi
+
+.PHONY: bench
+bench: packages-demo venv-dev assets catalogues ## the measured figures beside their peers
+	@$(PY) -m bench $(ARGS)
+
+.PHONY: clean
+clean: ## remove everything that these targets made
+	@if [[ -d .demo ]]; then chmod -R u+w .demo; fi
+	@rm -rf .venv .demo dist build bench/results server_agent/console/static/vendor
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name .git -prune -o \( -name __pycache__ -o -name '*.mo' \) -prune -exec rm -rf {} +
+
+# Steps of the targets above. Each looks first, and says one line when it has something to do.
+.PHONY: packages-python packages-demo packages-test venv-demo venv-dev assets catalogues
+packages-python packages-demo packages-test: packages-%: ; @scripts/system-packages $*
+venv-demo venv-dev: venv-%: ; @scripts/venv $*
+assets: ; @scripts/console-assets
+catalogues: $(catalogues) ; @:
+
+%.mo: %.po
+	@echo "messages: $<"
+	@$(PY) -m babel.messages.frontend --quiet compile --input-file $< --output-file $@
