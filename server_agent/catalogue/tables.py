@@ -1,0 +1,187 @@
+"""The catalogue's tables: what was claimed, what arrived, where it is archived.
+
+Times are timezone-aware UTC; digests are hex, lower case. Migrations in
+migrations/ make exactly these tables; a test compares the two.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite keeps no zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        del dialect
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        del dialect
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+# A dock's chain as far as it was admitted.
+docks: Final = Table(
+    "docks",
+    metadata,
+    Column("dock", String(32), primary_key=True),
+    Column("head_sequence", BigInteger, nullable=False),
+    Column("head_sha256", String(64), nullable=False),
+)
+
+# state: waiting (predecessors missing), admitted, archived (receipt issued), refused (kept its place).
+manifests: Final = Table(
+    "manifests",
+    metadata,
+    Column("manifest_id", String(36), primary_key=True),
+    Column("dock", String(32), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("payload_sha256", String(64), nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("docking_id", String(36), nullable=False),
+    Column("bay", Integer, nullable=False),
+    Column("recorder", String(32), nullable=False),
+    Column("officer", String(32)),
+    Column("received_at", Utc, nullable=False),
+    Column("archived_at", Utc),
+    Column("refusal_code", String(16)),
+    Column("refusal_detail", Text),
+    Column("receipt", LargeBinary),
+    UniqueConstraint("dock", "sequence"),
+    Index("ix_manifests_state", "state"),
+)
+
+# One bag of the archive. path is relative to the archive's root.
+bags: Final = Table(
+    "bags",
+    metadata,
+    Column("bag_id", Integer, primary_key=True),
+    Column("path", Text, nullable=False, unique=True),
+    Column("tagmanifest_sha256", String(64), nullable=False),
+    Column("files", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("archived_at", Utc, nullable=False),
+)
+
+# One recording of a manifest, or (recording_id null) the other files of a manifest.
+# bag_id null: its bytes have not all arrived. existing: the bag was there before this manifest.
+groups: Final = Table(
+    "groups",
+    metadata,
+    Column("group_id", Integer, primary_key=True),
+    Column("manifest_id", ForeignKey("manifests.manifest_id"), nullable=False),
+    Column("recording_id", String(36), unique=True),
+    Column("dock", String(32), nullable=False),
+    Column("recorder", String(32), nullable=False),
+    Column("officer", String(32)),
+    Column("recorded_on", Date, nullable=False),
+    Column("started", DateTime(timezone=False)),
+    Column("marked", Boolean, nullable=False),
+    Column("complete", Boolean, nullable=False),
+    Column("existing", Boolean, nullable=False, default=False),
+    Column("bag_id", ForeignKey("bags.bag_id")),
+    Index("ix_groups_manifest", "manifest_id"),
+    Index("ix_groups_day", "recorded_on", "recorder"),
+    Index("ix_groups_officer", "officer", "recorded_on"),
+    Index("ix_groups_recorder", "recorder", "recorded_on"),
+)
+
+# One file that a manifest promises. safe_name is its name below data/ in its bag.
+# state: missing (bytes wanted), arrived (complete in .incoming, digest right), archived (in a bag, read back).
+files: Final = Table(
+    "files",
+    metadata,
+    Column("file_id", Integer, primary_key=True),
+    Column("group_id", ForeignKey("groups.group_id"), nullable=False),
+    Column("manifest_id", ForeignKey("manifests.manifest_id"), nullable=False),
+    Column("recorder", String(32), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("raw_path", LargeBinary),
+    Column("safe_name", String(255), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("sm3", String(64)),
+    Column("kind", String(8)),
+    Column("sequence", Integer),
+    Column("started", DateTime(timezone=False)),
+    Column("marked", Boolean, nullable=False),
+    Column("state", String(16), nullable=False),
+    Index("ix_files_group", "group_id"),
+    Index("ix_files_content", "recorder", "sha256"),
+    Index("ix_files_manifest", "manifest_id", "sha256"),
+)
+
+# What came in and was not admitted: kept byte for byte, counted, shown.
+refused_messages: Final = Table(
+    "refused_messages",
+    metadata,
+    Column("message_id", Integer, primary_key=True),
+    Column("received_at", Utc, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("code", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("times", Integer, nullable=False, default=1),
+)
+
+# Alerts of docks and of the archive itself (dock null), open until somebody closes them by name.
+alerts: Final = Table(
+    "alerts",
+    metadata,
+    Column("alert_id", String(36), primary_key=True),
+    Column("dock", String(32)),
+    Column("bay", Integer),
+    Column("recorder", String(32)),
+    Column("code", String(16), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("raised_at", Utc, nullable=False),
+    Column("received_at", Utc, nullable=False),
+    Index("ix_alerts_raised", "raised_at"),
+)
+
+# Every registry that was issued, as it was signed.
+registries: Final = Table(
+    "registries",
+    metadata,
+    Column("version", Integer, primary_key=True),
+    Column("content_sha256", String(64), nullable=False),
+    Column("issued_at", Utc, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+)
