@@ -1,0 +1,62 @@
+"""The systemd units start our programs, watched and with no rights that they do not need."""
+
+import configparser
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.architecture.source_tree import ROOT
+
+UNITS: Final = ("edge-agent", "server-agent", "server-console")
+REQUIRED: Final = {
+    "type": "notify",
+    "nonewprivileges": "yes",
+    "capabilityboundingset": "",
+    "protectsystem": "strict",
+    "protecthome": "yes",
+    "privatedevices": "yes",
+    "memorydenywriteexecute": "yes",
+    "ipaddressdeny": "any",
+    "restart": "always",
+}
+
+
+def read_service(name: str) -> configparser.SectionProxy:
+    unit = configparser.RawConfigParser(strict=False, interpolation=None)
+    unit.read_string((ROOT / f"systemd/{name}.service").read_text(encoding="utf-8"))
+    return unit["Service"]
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_units_are_closed(name: str) -> None:
+    """Each unit refuses every address and every privilege that it does not name."""
+    service = read_service(name)
+
+    assert {key: service.get(key) for key in REQUIRED} == REQUIRED
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_units_are_watched(name: str) -> None:
+    """A program that hangs is started again."""
+    assert read_service(name)["watchdogsec"].endswith("s")
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_units_start_our_programs(name: str) -> None:
+    """Each unit starts a program that the wheel installs, with the configuration named for it."""
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    program, option, config = read_service(name)["execstart"].split()
+
+    assert Path(program).name in scripts["project"]["scripts"]
+    assert option == "--config"
+    assert Path(config).parent == Path("/etc/bayward")
+
+
+def test_each_program_has_its_own_user() -> None:
+    """What one program may read, another one may not; none of them is root."""
+    users = [read_service(name)["user"] for name in UNITS]
+
+    assert len(set(users)) == len(UNITS)
+    assert all(user.startswith("bayward-") for user in users)
