@@ -8,7 +8,7 @@ from msgspec import Meta
 from protocol.strict_json import Message
 
 # Hex in lower case on the wire, so that a line can be compared with sha256sum's output by eye.
-HexDigest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+HexDigest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 
 DIGEST_HEX_LENGTH: Final = 64
 ZERO_DIGEST: Final = "0" * DIGEST_HEX_LENGTH

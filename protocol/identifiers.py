@@ -22,16 +22,19 @@ ReceiptId = NewType("ReceiptId", str)
 AlertId = NewType("AlertId", str)
 BayNumber = NewType("BayNumber", int)
 
-DOCK_PATTERN: Final = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
-RECORDER_PATTERN: Final = r"^[A-Z0-9]([A-Z0-9-]{0,30}[A-Z0-9])?$"
-OFFICER_PATTERN: Final = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$"
-UUID7_PATTERN: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+# msgspec looks for a pattern anywhere, so each is anchored; "$" alone also matches before a last
+# newline, and this form means the very end to JSON Schema's dialect as well.
+END: Final = r"$(?!\n)"
+DOCK_PATTERN: Final = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?" + END
+RECORDER_PATTERN: Final = r"^[A-Z0-9]([A-Z0-9-]{0,30}[A-Z0-9])?" + END
+OFFICER_PATTERN: Final = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?" + END
+UUID7_PATTERN: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}" + END
 HIGHEST_BAY: Final = 99
 
 # Names of the archive's own clients at the broker; a dock called so could read or write as they do.
 RESERVED_DOCKS: Final = frozenset({"archive", "broker", "console", "site"})
 
-# The same forms as fields of a message. msgspec matches with search: hence the anchors.
+# The same forms as fields of a message.
 DockField = Annotated[DockId, Meta(pattern=DOCK_PATTERN)]
 RecorderField = Annotated[RecorderId, Meta(pattern=RECORDER_PATTERN)]
 OfficerField = Annotated[OfficerId, Meta(pattern=OFFICER_PATTERN)]
@@ -47,8 +50,7 @@ _MS_LIMIT: Final = 1 << 48
 
 
 def _matched(pattern: str, untrusted: str, what: str) -> str:
-    # \Z and not $: "dock\n" matches the latter.
-    if re.fullmatch(pattern.removeprefix("^").removesuffix("$"), untrusted) is None:
+    if re.search(pattern, untrusted) is None:
         raise IdentifierError(f"{untrusted[:80]!r} is not {what}")
     return untrusted
 
@@ -87,7 +89,7 @@ def parse_recording_id(untrusted: str) -> RecordingId:
 
 def parse_bay(untrusted: str) -> BayNumber:
     """Return *untrusted*, decimal digits without sign or leading zero, as a bay's number."""
-    number = int(_matched(r"^[1-9][0-9]?$", untrusted, "a bay's number"))
+    number = int(_matched(r"^[1-9][0-9]?" + END, untrusted, "a bay's number"))
     return BayNumber(number)
 
 

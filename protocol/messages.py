@@ -24,7 +24,7 @@ from protocol.strict_json import Message
 MAX_TELEMETRY_BYTES: Final = 64 * 1024
 
 Count = Annotated[int, Meta(ge=0)]
-Code = Annotated[str, Meta(pattern=r"^[EF]-[A-Z]{3}-[0-9]{3}$")]
+Code = Annotated[str, Meta(pattern=r"^[EF]-[A-Z]{3}-[0-9]{3}$(?!\n)")]
 
 
 @unique

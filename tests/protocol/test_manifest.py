@@ -1,0 +1,110 @@
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.chain import GENESIS
+from protocol.manifest import (
+    EvidenceLevel,
+    FileName,
+    Manifest,
+    Recording,
+    StagedFile,
+    contradictions,
+    exact_path,
+    name_of,
+)
+from protocol.strict_json import encode, parse
+from scripts.samples import chain, manifest
+
+
+def changed_file(file: StagedFile, **changes: object) -> StagedFile:
+    return msgspec.structs.replace(file, **changes)
+
+
+def with_clip(one: Manifest, **changes: object) -> tuple[Recording, ...]:
+    recording = one.recordings[0]
+    clip = msgspec.structs.replace(
+        recording.clips[0], file=changed_file(recording.clips[0].file, **changes)
+    )
+    return (msgspec.structs.replace(recording, clips=(clip,)),)
+
+
+@given(path=st.binary(min_size=1, max_size=300))
+def test_any_path_survives(path: bytes) -> None:
+    """The exact bytes of any path come back, also over JSON."""
+    name = parse(encode(name_of(path)), FileName, max_bytes=10_000)
+
+    assert exact_path(name) == path
+
+
+def test_every_field_survives_json() -> None:
+    """A manifest with every field there is comes back equal."""
+    full = chain()[1]
+
+    assert parse(encode(full), Manifest, max_bytes=100_000) == full
+
+
+def test_staged_files_are_clips_then_others() -> None:
+    """What a manifest promises is its clips in order, then its other files."""
+    one = manifest(GENESIS)
+
+    assert list(one.staged_files()) == [one.recordings[0].clips[0].file, *one.other_files]
+
+
+def test_good_manifests_do_not_contradict_themselves() -> None:
+    """Nothing is found in the chain of samples."""
+    assert [contradictions(one) for one in chain()] == [(), (), ()]
+
+
+def test_one_path_twice_is_a_contradiction() -> None:
+    """Two files under one name are found."""
+    one = manifest(GENESIS)
+    name = one.other_files[0].name
+    found = contradictions(manifest(GENESIS, recordings=with_clip(one, name=name)))
+
+    assert any("is named 2 times" in text for text in found)
+
+
+def test_alias_counts_as_a_name() -> None:
+    """An alias that is another file's name is found."""
+    one = manifest(GENESIS)
+    also = (one.other_files[0].name,)
+    found = contradictions(manifest(GENESIS, recordings=with_clip(one, also_named=also)))
+
+    assert any("is named 2 times" in text for text in found)
+
+
+def test_one_digest_with_two_sizes_is_a_contradiction() -> None:
+    """Equal digests with different sizes are found, and so is the double listing."""
+    one = manifest(GENESIS)
+    digests = one.other_files[0].digests
+    found = contradictions(
+        manifest(GENESIS, recordings=with_clip(one, digests=digests, size_bytes=1))
+    )
+
+    assert any("has two sizes" in text for text in found)
+    assert any("is listed 2 times" in text for text in found)
+
+
+def test_recording_twice_is_a_contradiction() -> None:
+    """One recording id may stand once."""
+    one = manifest(GENESIS)
+    found = contradictions(manifest(GENESIS, recordings=one.recordings * 2))
+
+    assert any(text.startswith("recording ") for text in found)
+
+
+def test_file_below_the_claimed_level_is_a_contradiction() -> None:
+    """A manifest cannot claim more evidence than its weakest file has."""
+    one = manifest(GENESIS)
+    weak = with_clip(one, evidence=EvidenceLevel.L1)
+
+    assert contradictions(manifest(GENESIS, recordings=weak)) != ()
+    assert contradictions(manifest(GENESIS, recordings=weak, evidence_level=EvidenceLevel.L1)) == ()
+
+
+def test_only_the_first_has_no_predecessor() -> None:
+    """A second manifest that names no predecessor is found."""
+    found = contradictions(manifest(GENESIS, sequence=2))
+
+    assert any("predecessor" in text for text in found)
