@@ -12,7 +12,7 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -54,6 +54,9 @@ from scripts.samples import (
 ROOT: Final = Path(__file__).resolve().parent.parent
 SCHEMAS: Final = ROOT / "protocol" / "schemas"
 VECTORS: Final = ROOT / "tests" / "vectors"
+
+# What was done to an envelope → its bytes, and the code of the error that must come of it.
+Attacks: TypeAlias = Mapping[str, tuple[bytes, str]]
 
 _SCHEMA_TYPES: Final[tuple[type[msgspec.Struct], ...]] = (
     Manifest,
@@ -186,17 +189,14 @@ def receipt_vectors() -> Iterator[tuple[str, bytes]]:
         yield f"{code.value}/receipt.dsse.json", sign_statement(statement, Statement.RECEIPT, key)
 
 
-def attack_vectors() -> Iterator[tuple[str, bytes]]:
-    """Yield envelopes that claim to be manifest 1; each file is named after what was done to it."""
-    dock = signing_key(DOCK)
-    payload = encode(chain()[0])
+def _attacks_on_the_envelope(payload: bytes, dock: SigningKey) -> Attacks:
     good = seal(payload, Statement.MANIFEST, dock)
     taken_apart = json.loads(good)
     changed = bytearray(good)
     changed[good.index(b'"payload":"') + 40] ^= 1
     signatures = taken_apart["signatures"]
     unpadded = taken_apart | {"payload": taken_apart["payload"].rstrip("=") + "%%"}
-    attacks: Mapping[str, tuple[bytes, str]] = {
+    return {
         "wrong-key": (seal(payload, Statement.MANIFEST, signing_key(OTHER_DOCK)), "E-PRO-108"),
         "borrowed-key-id": (
             _envelope(taken_apart | {"signatures": [signatures[0] | {"sig": "A" * 86 + "=="}]}),
@@ -214,6 +214,11 @@ def attack_vectors() -> Iterator[tuple[str, bytes]]:
             _envelope(taken_apart | {"payloadType": "application/vnd.bayward.receipt.v1+json"}),
             "E-PRO-109",
         ),
+    }
+
+
+def _attacks_on_the_payload(payload: bytes, dock: SigningKey) -> Attacks:
+    return {
         "a-receipt-as-manifest": (seal(payload, Statement.RECEIPT, dock), "E-PRO-105"),
         "unknown-type": (_sealed_as("application/json", payload, dock), "E-PRO-105"),
         "unknown-version": (
@@ -238,6 +243,15 @@ def attack_vectors() -> Iterator[tuple[str, bytes]]:
             seal(b'{"findings":' + b"[" * 200_000, Statement.MANIFEST, dock),
             "E-PRO-104",
         ),
+    }
+
+
+def attack_vectors() -> Iterator[tuple[str, bytes]]:
+    """Yield envelopes that claim to be manifest 1; each file is named after what was done to it."""
+    payload, dock = encode(chain()[0]), signing_key(DOCK)
+    attacks = {
+        **_attacks_on_the_envelope(payload, dock),
+        **_attacks_on_the_payload(payload, dock),
     }
     for name, (data, _) in attacks.items():
         yield f"attacks/{name}.dsse.json", data

@@ -44,10 +44,12 @@ class Utc(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the moment in UTC; a naive one would be a mistake of ours."""
         del dialect
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the moment with its zone put back."""
         del dialect
         return None if value is None else value.replace(tzinfo=UTC)
 
@@ -61,7 +63,8 @@ docks: Final = Table(
     Column("head_sha256", String(64), nullable=False),
 )
 
-# state: waiting (predecessors missing), admitted, archived (receipt issued), refused (kept its place).
+# state: waiting (predecessors missing), admitted, archived (receipt issued),
+# refused (kept its place in the chain).
 manifests: Final = Table(
     "manifests",
     metadata,
@@ -120,7 +123,8 @@ groups: Final = Table(
 )
 
 # One file that a manifest promises. safe_name is its name below data/ in its bag.
-# state: missing (bytes wanted), arrived (complete in .incoming, digest right), archived (in a bag, read back).
+# state: missing (bytes wanted), arrived (complete in .incoming, digest right),
+# archived (in a bag, read back).
 files: Final = Table(
     "files",
     metadata,
