@@ -1,0 +1,175 @@
+"""The tag files of a bag, as texts: RFC 8493, and what Bayward adds under bayward/.
+
+Digest lines are what sha256sum writes, so that ``sha256sum -c`` reads them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Final
+
+from protocol.digest import sha256_hex
+from server_agent.archive.contents import describe, encode_contents
+from server_agent.archive.layout import docking_bag_name
+from server_agent.archive.names import is_safe_name
+from server_agent.archive.request import BagRequest
+
+DATA: Final = "data"
+BAYWARD: Final = "bayward"
+
+DECLARATION: Final = "bagit.txt"
+INFORMATION: Final = "bag-info.txt"
+MANIFEST_SHA256: Final = "manifest-sha256.txt"
+MANIFEST_SM3: Final = "manifest-sm3.txt"
+TAG_MANIFEST: Final = "tagmanifest-sha256.txt"
+ENVELOPE: Final = f"{BAYWARD}/dock-manifest.dsse.json"
+PAYLOAD: Final = f"{BAYWARD}/dock-manifest.json"
+SIGNATURE: Final = f"{BAYWARD}/dock-manifest.sig"
+DOCK_CERTIFICATE: Final = f"{BAYWARD}/dock-signing.pem"
+CA_CERTIFICATE: Final = f"{BAYWARD}/ca.pem"
+CONTENTS: Final = f"{BAYWARD}/recording.json"
+
+# What each bag has; MANIFEST_SM3 is there where the site asks for it.
+REQUIRED_TAGS: Final = frozenset(
+    {
+        *(DECLARATION, INFORMATION, MANIFEST_SHA256, TAG_MANIFEST),
+        *(ENVELOPE, PAYLOAD, SIGNATURE, DOCK_CERTIFICATE, CA_CERTIFICATE, CONTENTS),
+    }
+)
+
+DECLARATION_TEXT: Final = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bagging:
+    """Who closed a bag, when: the part of bag-info.txt that no dock claims.
+
+    Attributes:
+        organisation: RFC 8493's Source-Organization: one line.
+        software: Name and version of this program: one line.
+        closed_at: Aware, in the archive's own time zone; its date is the Bagging-Date.
+    """
+
+    organisation: str
+    software: str
+    closed_at: datetime
+
+
+def tag_files(request: BagRequest, bagging: Bagging) -> dict[str, bytes]:
+    """Return every tag file of a bag by its path in the bag, the tag manifest included.
+
+    Raises:
+        ValueError: Our own mistake: a name below data/ is not safe, or stands twice.
+    """
+    names = [bag_file.safe_name for bag_file in request.files]
+    if len(set(names)) != len(names) or not all(map(is_safe_name, names)):
+        raise ValueError("the names below data/ are not from safe_names")
+    contents = describe(request.manifest, request.recording, request.files)
+    tags = {
+        DECLARATION: DECLARATION_TEXT,
+        INFORMATION: bag_info(request, bagging),
+        MANIFEST_SHA256: digest_lines(
+            (f"{DATA}/{file.safe_name}", file.file.digests.sha256) for file in request.files
+        ),
+        ENVELOPE: request.envelope,
+        PAYLOAD: request.payload,
+        SIGNATURE: request.signature,
+        DOCK_CERTIFICATE: request.dock_certificate_pem,
+        CA_CERTIFICATE: request.ca_pem,
+        CONTENTS: encode_contents(contents),
+    }
+    if has_sm3(request):
+        tags[MANIFEST_SM3] = digest_lines(
+            (f"{DATA}/{file.safe_name}", file.file.digests.sm3 or "") for file in request.files
+        )
+    return tags | {TAG_MANIFEST: tag_manifest(tags)}
+
+
+def has_sm3(request: BagRequest) -> bool:
+    """Return whether the bag has a second manifest: only one that lists every file is allowed."""
+    return all(bag_file.file.digests.sm3 is not None for bag_file in request.files)
+
+
+def tag_manifest(tags: Mapping[str, bytes]) -> bytes:
+    """Return tagmanifest-sha256.txt for these other tag files."""
+    return digest_lines((path, sha256_hex(content)) for path, content in tags.items())
+
+
+def digest_lines(digests: Iterable[tuple[str, str]]) -> bytes:
+    """Return a manifest of (path in the bag, digest in hex), sorted by path."""
+    return "".join(f"{digest}  {path}\n" for path, digest in sorted(digests)).encode()
+
+
+def external_identifier(request: BagRequest) -> str:
+    """Return the name of the bag's folder in the archive."""
+    if request.recording is not None:
+        return request.recording.recording_id
+    return docking_bag_name(request.manifest.docking_id, request.manifest.part)
+
+
+def bag_info(request: BagRequest, bagging: Bagging) -> bytes:
+    """Return bag-info.txt: RFC 8493's own labels, then ours.
+
+    Raises:
+        ValueError: Our own mistake: a value of *bagging* is not one line.
+    """
+    manifest, recording = request.manifest, request.recording
+    size_bytes = sum(bag_file.file.size_bytes for bag_file in request.files)
+    officer = (recording.officer if recording else None) or manifest.officer
+    fields = [
+        ("Source-Organization", bagging.organisation),
+        ("Bagging-Date", bagging.closed_at.date().isoformat()),
+        ("Payload-Oxum", f"{size_bytes}.{len(request.files)}"),
+        ("External-Identifier", external_identifier(request)),
+        ("Internal-Sender-Identifier", manifest.manifest_id),
+        ("Bag-Software-Agent", bagging.software),
+        ("Bayward-Closed-At", bagging.closed_at.isoformat(timespec="seconds")),
+        ("Bayward-Dock", manifest.dock),
+        ("Bayward-Manifest-Sequence", str(manifest.sequence)),
+        ("Bayward-Manifest-SHA256", sha256_hex(request.payload)),
+        ("Bayward-Docking", manifest.docking_id),
+        ("Bayward-Recorder", manifest.recorder.recorder_id),
+        ("Bayward-Officer", officer or ""),
+        ("Bayward-Recorded-On", recording.recorded_on.isoformat() if recording else ""),
+        ("Bayward-Evidence-Level", _lowest_evidence(request)),
+    ]
+    return "".join(_line(label, value) for label, value in fields if value).encode()
+
+
+def read_bag_info(untrusted: bytes) -> dict[str, str] | None:
+    """Return bag-info.txt by its labels, each of which we write once; None if it is malformed."""
+    try:
+        lines = untrusted.decode().split("\n")
+    except UnicodeDecodeError:
+        return None
+    fields: dict[str, str] = {}
+    for line in lines[:-1]:
+        label, colon, value = line.partition(": ")
+        if not (label and colon and value) or label in fields:
+            return None
+        fields[label] = value
+    return None if lines[-1] else fields
+
+
+def is_bag_path(path: str) -> bool:
+    """Return whether a manifest may name *path*: relative, and inside the bag for any reader."""
+    parts = PurePosixPath(path).parts
+    return (
+        bool(parts)
+        and "/".join(parts) == path
+        and ".." not in parts
+        and not path.startswith(("/", "~"))
+        and path.isprintable()
+        and "\\" not in path
+    )
+
+
+def _lowest_evidence(request: BagRequest) -> str:
+    return min(bag_file.file.evidence.value for bag_file in request.files)
+
+
+def _line(label: str, value: str) -> str:
+    if not value.isprintable() or value != value.strip():
+        raise ValueError(f"{label}: {value!r} is not one line")
+    return f"{label}: {value}\n"
