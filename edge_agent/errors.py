@@ -57,3 +57,88 @@ class ProfileError(IngestError):
 
     code = "E-ING-204"
     retry = Retry.NEVER
+
+
+class UploadError(EdgeError):
+    """Base of errors while bytes go to the archive; the staged copy stays whatever happens."""
+
+
+class ArchiveUnreachableError(UploadError):
+    """There is no connection to the archive, or it broke and did not come back in time."""
+
+    code = "E-TUS-101"
+    retry = Retry.SOON
+
+
+class ArchiveBusyError(UploadError):
+    """The archive asks to come back later.
+
+    Attributes:
+        retry_after_s: When, if it said so.
+    """
+
+    code = "E-TUS-102"
+    retry = Retry.SOON
+
+    def __init__(self, text: str, *, retry_after_s: int | None) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class ArchiveFullError(UploadError):
+    """The archive has no room; somebody must make some."""
+
+    code = "E-TUS-103"
+    retry = Retry.SOON
+
+
+class UploadRefusedError(UploadError):
+    """The archive does not want this file now; the manifest has to be admitted again first.
+
+    Attributes:
+        status: The HTTP status.
+        archive_code: The archive's own code, if it gave one.
+    """
+
+    code = "E-TUS-104"
+    retry = Retry.NEVER
+
+    def __init__(self, text: str, *, status: int, archive_code: str | None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.archive_code = archive_code
+
+
+class UploadRestartedError(UploadError):
+    """What arrived did not have the promised digest; the archive starts the file again."""
+
+    code = "E-TUS-105"
+    retry = Retry.SOON
+
+
+class ArchiveAnswerError(UploadError):
+    """The archive's answer breaks the contract of docs/architecture.md."""
+
+    code = "E-TUS-106"
+    retry = Retry.NEVER
+
+
+class StagedCopyDamagedError(UploadError):
+    """The dock's own copy no longer has the digest that its manifest promises."""
+
+    code = "E-TUS-107"
+    retry = Retry.NEXT_DOCKING
+
+
+class OffsetConflictError(UploadError):
+    """The archive has another number of bytes than we thought."""
+
+    code = "E-TUS-108"
+    retry = Retry.SOON
+
+
+class UploadGoneError(UploadError):
+    """The archive does not know the upload any more; it has to be created again."""
+
+    code = "E-TUS-109"
+    retry = Retry.SOON
