@@ -26,6 +26,7 @@ def client_context(*, ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
         OSError: A file cannot be read.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslsocket_class = _TidySocket
     _load(context, ca=ca, certificate=certificate, key=key)
     return context
 
@@ -59,6 +60,19 @@ def peer_common_name(connection: ssl.SSLObject | ssl.SSLSocket | None) -> str | 
     subject = cast("tuple[tuple[tuple[str, str], ...], ...]", certificate.get("subject", ()))
     names = [value for relative in subject for key, value in relative if key == _COMMON_NAME]
     return names[0] if len(names) == 1 else None
+
+
+class _TidySocket(ssl.SSLSocket):
+    """Closes itself when its handshake fails; paho would leave that to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 -- ssl's signature
+        try:
+            super().do_handshake(block)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except BaseException:
+            self.close()
+            raise
 
 
 def _load(context: ssl.SSLContext, *, ca: Path, certificate: Path, key: Path) -> None:

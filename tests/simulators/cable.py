@@ -14,14 +14,14 @@ class Cable:
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
-        self._ends: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
+        self._carrying: set[asyncio.Task[None]] = set()
         self.host = HOST
         self.port = 0
 
     async def plug_in(self) -> None:
         """Carry connections; again after `cut`, on the same port."""
-        self._server = await asyncio.start_server(self._carry, HOST, self.port)
+        self._server = await asyncio.start_server(self._accept, HOST, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
@@ -29,21 +29,28 @@ class Cable:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for end in self._ends.copy():
-            end.transport.abort()
+        carrying = self._carrying.copy()
+        for task in carrying:
+            task.cancel()
+        await asyncio.gather(*carrying, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._carry(reader, writer), name="cable")
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            far_reader, far_writer = await asyncio.open_connection(*self._target)
-            self._ends |= {writer, far_writer}
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(_pump(reader, far_writer), name="cable out")
-                    group.create_task(_pump(far_reader, writer), name="cable back")
-            finally:
-                self._ends -= {writer, far_writer}
-                far_writer.transport.abort()
-        writer.transport.abort()
+        try:
+            with contextlib.suppress(OSError):
+                far_reader, far_writer = await asyncio.open_connection(*self._target)
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(_pump(reader, far_writer), name="cable out")
+                        group.create_task(_pump(far_reader, writer), name="cable back")
+                finally:
+                    far_writer.transport.abort()
+        finally:
+            writer.transport.abort()
 
 
 @contextlib.asynccontextmanager
