@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from typing import Final
+from json import dumps
+from typing import Any, Final
 
 import structlog
 from structlog.typing import Processor
@@ -64,5 +65,11 @@ def _rendering(*, json: bool) -> list[Processor]:
     return [
         strip,
         structlog.processors.format_exc_info,
-        structlog.processors.JSONRenderer(ensure_ascii=False),
+        structlog.processors.JSONRenderer(serializer=_one_line),
     ]
+
+
+def _one_line(event: object, **options: Any) -> str:
+    """Write Chinese as it is, and the bytes of a file name that is no text as JSON's escapes."""
+    text = dumps(event, ensure_ascii=False, **options)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
