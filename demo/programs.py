@@ -55,9 +55,9 @@ def run_tool(arguments: Sequence[str], *, stdin: str | None = None) -> str:
     return done.stdout
 
 
-def python(module: str, *arguments: str) -> list[str]:
-    """Return the command line of one of our own programs."""
-    return [sys.executable, "-m", module, *arguments]
+def ours(program: str, *arguments: str) -> list[str]:
+    """Return the command line of one of our own programs, as set-up installed it."""
+    return [str(Path(sys.executable).with_name(program)), *arguments]
 
 
 class Program:

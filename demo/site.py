@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from demo.programs import DemoError, Program, find_tool, free_port, port_answers, python, run_tool
+from demo.programs import DemoError, Program, find_tool, free_port, ours, port_answers, run_tool
 
 DOCK: Final = "dock-01"
 PROFILES: Final = Path(__file__).resolve().parent.parent / "profiles"
@@ -65,14 +65,12 @@ class Site:
         self.console_port = free_port(options.console_port)
         edge, server = self.config("edge"), self.config("server")
         self.broker = self._program("broker", [find_tool("mosquitto"), "-c", self._broker_conf()])
-        self.server = self._program(
-            "server-agent", python("server_agent", "run", "--config", server)
-        )
+        self.server = self._program("server-agent", ours("server-agent", "run", "--config", server))
         self.console = self._program(
             "server-console",
-            python("server_agent.console", "run", "--config", self.config("console")),
+            ours("server-console", "run", "--config", self.config("console")),
         )
-        self.edge = self._program("edge-agent", python("edge_agent", "run", "--config", edge))
+        self.edge = self._program("edge-agent", ours("edge-agent", "run", "--config", edge))
 
     @property
     def programs(self) -> tuple[Program, ...]:
@@ -100,12 +98,12 @@ class Site:
         """
         for folder in ("archive", "logs", "dock", "bays", "server", "console"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
-        pki = ("server_agent", "pki")
-        run_tool(python(*pki, "init", "--dir", str(self.pki), "--host", "127.0.0.1"))
-        run_tool(python(*pki, "issue", "--dir", str(self.pki), "--dock", DOCK))
-        broker = ("server_agent", "broker-config", "--pki", str(self.pki))
+        pki = ("server-agent", "pki")
+        run_tool(ours(*pki, "init", "--dir", str(self.pki), "--host", "127.0.0.1"))
+        run_tool(ours(*pki, "issue", "--dir", str(self.pki), "--dock", DOCK))
+        broker = ("server-agent", "broker-config", "--pki", str(self.pki))
         address = ("--host", "127.0.0.1", "--port", str(self.mqtt_port))
-        run_tool(python(*broker, "--out", str(self.root / "broker"), *address))
+        run_tool(ours(*broker, "--out", str(self.root / "broker"), *address))
         for name, text in (
             ("registry", self._registry_toml()),
             ("server", self._server_toml()),
@@ -117,7 +115,7 @@ class Site:
 
     def add_console_user(self, name: str, role: str) -> str:
         """Create a console account and return the password that was made for it."""
-        command = python("server_agent.console", "add-user", "--config", self.config("console"))
+        command = ours("server-console", "add-user", "--config", self.config("console"))
         told = run_tool([*command, "--name", name, "--role", role])
         return told.strip().rsplit(maxsplit=1)[-1]
 
@@ -148,9 +146,12 @@ class Site:
     def _broker_conf(self) -> str:
         return str(self.root / "broker" / "mosquitto.conf")
 
-    def _tls(self, name: str) -> str:
+    def _catalogue_url(self) -> str:
+        return f"sqlite+aiosqlite:///{self.root / 'server' / 'catalogue.sqlite'}"
+
+    def _tls(self, name: str, table: str = "tls") -> str:
         return (
-            f'[tls]\nca = "pki/ca.pem"\ncertificate = "pki/{name}/tls.pem"\n'
+            f'[{table}]\nca = "pki/ca.pem"\ncertificate = "pki/{name}/tls.pem"\n'
             f'key = "pki/{name}/tls.key"\n\n'
         )
 
@@ -175,7 +176,7 @@ class Site:
         return (
             'registry = "registry.toml"\n\n'
             '[archive]\nroot = "archive"\n\n'
-            '[catalogue]\nurl = "sqlite+aiosqlite:///server/catalogue.sqlite"\n\n'
+            f'[catalogue]\nurl = "{self._catalogue_url()}"\n\n'
             f'[mqtt]\nhost = "127.0.0.1"\nport = {self.mqtt_port}\n\n'
             f'[https]\nhost = "127.0.0.1"\nport = {self.https_port}\n\n'
             + self._tls("archive")
@@ -186,10 +187,11 @@ class Site:
     def _console_toml(self) -> str:
         return (
             f'[listen]\nhost = "127.0.0.1"\nport = {self.console_port}\n\n'
-            '[catalogue]\nurl = "sqlite+aiosqlite:///server/catalogue.sqlite"\n\n'
+            f'[catalogue]\nurl = "{self._catalogue_url()}"\n\n'
             '[archive]\nroot = "archive"\n\n'
             '[access]\ndatabase = "console/access.sqlite"\n\n'
-            f'[mqtt]\nhost = "127.0.0.1"\nport = {self.mqtt_port}\n\n' + self._tls("console")
+            f'[mqtt]\nhost = "127.0.0.1"\nport = {self.mqtt_port}\n\n'
+            + self._tls("console", "mqtt.tls")
         )
 
     def _edge_toml(self) -> str:
