@@ -41,6 +41,13 @@ class UnknownSignerError(AdmissionError):
     retry = Retry.NEVER
 
 
+class UnprocessableMessageError(AdmissionError):
+    """A message could not be taken in though no check refused it: our bug; it is kept, and shown."""
+
+    code = "E-ADM-103"
+    retry = Retry.NEVER
+
+
 class ArchiveError(ServerError):
     """Base of errors while a bag is filled or closed."""
 

@@ -189,3 +189,13 @@ registries: Final = Table(
     Column("issued_at", Utc, nullable=False),
     Column("envelope", LargeBinary, nullable=False),
 )
+
+# Every certificate whose key may sign, or once might sign, manifests: bags carry the one that did.
+signing_certificates: Final = Table(
+    "signing_certificates",
+    metadata,
+    Column("key_id", String(64), primary_key=True),
+    Column("dock", String(32), nullable=False),
+    Column("certificate_pem", LargeBinary, nullable=False),
+    Column("known_since", Utc, nullable=False),
+)

@@ -155,9 +155,9 @@ def read_claim(untrusted_topic: str, untrusted: bytes, *, site: KnownSite) -> Cl
             dock,
         )
 
+    # 3. The envelope is well formed.
+    failing = FindingCode.ENVELOPE_MALFORMED
     try:
-        # 3. The envelope is well formed.
-        failing = FindingCode.ENVELOPE_MALFORMED
         sealed = take_apart(untrusted)
 
         # 4. Signed by that dock's registered key.

@@ -1,0 +1,137 @@
+"""The catalogue's database: opened, migrated, written by one connection, read by others.
+
+All that is of SQLite alone stands here: how a connection is set up, and that a file's place in the
+URL is relative to the configuration. PostgreSQL needs neither.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from server_agent.errors import CatalogueNewerError, CatalogueUrlError
+
+DRIVERS: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
+
+_SQLITE: Final = "sqlite"
+_READERS: Final = 4
+_BUSY_TIMEOUT_MS: Final = 30_000
+
+
+def parse_url(text: str, *, base: Path) -> URL:
+    """Return a catalogue's URL; the path of an SQLite file is relative to *base*.
+
+    Raises:
+        CatalogueUrlError: It is no URL, of another driver, or names no file.
+    """
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise CatalogueUrlError(f"{text!r}: {error}") from None
+    if url.drivername not in DRIVERS:
+        raise CatalogueUrlError(f"{url.drivername!r} is none of {', '.join(DRIVERS)}")
+    if url.get_backend_name() != _SQLITE:
+        return url
+    if not url.database or url.database.startswith(("file:", ":")):
+        raise CatalogueUrlError("the catalogue needs a file; a database in memory is soon lost")
+    return url.set(database=str(base.absolute() / url.database))
+
+
+class CatalogueStore:
+    """An open catalogue; from `open_catalogue`.
+
+    One task writes at a time, on one connection: SQLite allows no more, and two connections that
+    checkpoint at once have lost data (sqlite.org/wal.html, the WAL-reset bug before 3.51.3).
+    """
+
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._turn = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction, committed durably when the block ends, undone when it raises.
+
+        Not to be entered again from within the block.
+        """
+        async with self._turn, self._writer.begin() as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A view of what is committed; it does not wait for whoever writes."""
+        async with self._reader.connect() as connection:
+            yield connection
+
+
+@contextlib.asynccontextmanager
+async def open_catalogue(url: URL) -> AsyncIterator[CatalogueStore]:
+    """Open a catalogue for the length of the block, brought to this release's tables.
+
+    Raises:
+        CatalogueNewerError: A newer release has migrated it.
+        sqlalchemy.exc.SQLAlchemyError: The database cannot be opened.
+    """
+    writer = _engine(url, connections=1)
+    reader = _engine(url, connections=_READERS)
+    try:
+        async with writer.connect() as connection:
+            await connection.run_sync(migrate)
+            await connection.commit()
+        yield CatalogueStore(writer, reader)
+    finally:
+        await reader.dispose()
+        await writer.dispose()
+
+
+def migrate(connection: Connection) -> None:
+    """Bring a database to this release's tables.
+
+    Raises:
+        CatalogueNewerError: It has a version that this release has never heard of.
+    """
+    with as_file(files("server_agent.catalogue") / "migrations") as scripts:
+        config = Config(attributes={"connection": connection})
+        # Alembic's own interpolation would trip over a "%" in a path.
+        config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+        config.set_main_option("path_separator", "os")
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        found = set(MigrationContext.configure(connection).get_current_heads())
+        if not found <= known:
+            raise CatalogueNewerError(f"version {', '.join(sorted(found - known))}")
+        command.upgrade(config, "head")
+
+
+def _engine(url: URL, *, connections: int) -> AsyncEngine:
+    engine = create_async_engine(url, pool_size=connections, max_overflow=0)
+    if url.get_backend_name() == _SQLITE:
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    del entry
+    cursor = connection.cursor()
+    # FULL: with NORMAL a power cut takes back rows that were committed, and acknowledged.
+    for pragma in (
+        f"busy_timeout={_BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

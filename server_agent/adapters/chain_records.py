@@ -1,0 +1,186 @@
+"""The catalogue's side of admission: what a batch needs to know, and what came of it."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Row as Found
+from sqlalchemy import Select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from protocol.chain import ChainHead
+from protocol.identifiers import DockId, ManifestId
+from server_agent.catalogue import queries
+from server_agent.catalogue.book import Book, Changes, Kept
+from server_agent.catalogue.rows import BagFacts, Row, file_rows, group_row
+from server_agent.intake.checks import Claim
+from server_agent.intake.missing import ArchivedFile
+from server_agent.intake.states import FileState, ManifestState
+
+T = TypeVar("T")
+
+
+async def load_book(connection: AsyncConnection, claims: Sequence[Claim]) -> Book:
+    """Return what the catalogue knows that bears on *claims*."""
+    book = Book()
+    manifests = [claim.manifest for claim in claims]
+    for row in await _found(connection, queries.heads, {claim.dock for claim in claims}):
+        book.heads[row.dock] = ChainHead(sequence=row.head_sequence, payload_sha256=row.head_sha256)
+    places = {(claim.dock, claim.manifest.sequence) for claim in claims}
+    for row in await _found(connection, queries.kept_at, places):
+        book.by_place[row.dock, row.sequence] = _kept(row)
+    ids = {manifest.manifest_id for manifest in manifests}
+    for row in await _found(connection, queries.kept_as, ids):
+        book.by_id[row.manifest_id] = _kept(row)
+    recordings = {one.recording_id for manifest in manifests for one in manifest.recordings}
+    for row in await _found(connection, queries.claimed, recordings):
+        book.recordings[row.recording_id] = row.manifest_id
+    content = {
+        (manifest.recorder.recorder_id, file.digests.sha256)
+        for manifest in manifests
+        for file in manifest.staged_files()
+    }
+    for row in await _found(connection, queries.archived_content, content):
+        _learn_content(book, row)
+    return book
+
+
+async def write_changes(connection: AsyncConnection, changes: Changes) -> frozenset[str]:
+    """Write what came of a batch.
+
+    Returns:
+        The SHA-256 of each refused message that was never refused before.
+    """
+    for manifest_id in changes.deleted:
+        await connection.execute(queries.forget_waiting(manifest_id))
+    await _add(connection, queries.add_manifest(), changes.added)
+    for row in changes.updated:
+        await connection.execute(queries.change_manifest(), row)
+    if changes.groups:
+        rows = [group_row(claim, planned) for claim, planned in changes.groups]
+        numbers = (await connection.execute(queries.add_groups(), rows)).scalars().all()
+        files = [
+            row
+            for (claim, planned), group_id in zip(changes.groups, numbers, strict=True)
+            for row in file_rows(claim, planned, group_id=group_id)
+        ]
+        await _add(connection, queries.add_files(), files)
+    for dock, head in changes.heads.items():
+        move, start = queries.move_head(
+            dock, sequence=head.sequence, payload_sha256=head.payload_sha256
+        )
+        if (await connection.execute(move)).rowcount == 0:
+            await connection.execute(start)
+    return await keep_refused(connection, changes.refused)
+
+
+async def keep_refused(connection: AsyncConnection, rows: Sequence[Row]) -> frozenset[str]:
+    """Keep messages that were not admitted, each once, and count how often it came.
+
+    Returns:
+        The SHA-256 of those that are new.
+    """
+    by_digest = {str(row["sha256"]): row for row in rows}
+    times = Counter(str(row["sha256"]) for row in rows)
+    known = {
+        row.sha256 for row in await _found(connection, queries.refused_known, by_digest.keys())
+    }
+    new = by_digest.keys() - known
+    await _add(
+        connection,
+        queries.add_refused(),
+        [by_digest[digest] | {"times": times[digest]} for digest in sorted(new)],
+    )
+    await _add(
+        connection,
+        queries.count_refused(),
+        [{"key": digest, "more": times[digest]} for digest in sorted(known)],
+    )
+    return frozenset(new)
+
+
+async def keep_alerts(connection: AsyncConnection, rows: Sequence[Row]) -> None:
+    """Keep alerts; one that has come before is the same alert."""
+    by_id = {str(row["alert_id"]): row for row in reversed(rows)}
+    known = {row.alert_id for row in await _found(connection, queries.alerts_known, by_id.keys())}
+    await _add(
+        connection,
+        queries.add_alerts(),
+        [row for alert_id, row in by_id.items() if alert_id not in known],
+    )
+
+
+async def load_waiting(
+    connection: AsyncConnection, docks: Collection[DockId], *, limit: int
+) -> list[bytes]:
+    """Return envelopes of manifests whose turn has come, and of what follows them, in order."""
+    rows = (await connection.execute(queries.next_waiting(docks, limit=limit))).all()
+    return [row.envelope for row in rows]
+
+
+async def load_waiting_docks(connection: AsyncConnection) -> frozenset[DockId]:
+    """Return the docks that have manifests waiting."""
+    return frozenset((await connection.execute(queries.waiting_docks())).scalars().all())
+
+
+async def load_file_states(
+    connection: AsyncConnection, ids: Collection[ManifestId]
+) -> Mapping[ManifestId, Mapping[str, FileState]]:
+    """Return where each file of some manifests stands, by SHA-256."""
+    states: dict[ManifestId, dict[str, FileState]] = {one: {} for one in ids}
+    for row in await _found(connection, queries.file_states, ids):
+        states[row.manifest_id][row.sha256] = FileState(row.state)
+    return states
+
+
+async def load_receipts(
+    connection: AsyncConnection, ids: Collection[ManifestId]
+) -> Mapping[ManifestId, bytes]:
+    """Return the receipts of those manifests that have one."""
+    rows = await _found(connection, queries.receipts, ids)
+    return {row.manifest_id: row.receipt for row in rows if row.receipt is not None}
+
+
+async def _found(
+    connection: AsyncConnection,
+    query: Callable[[Collection[T]], Select[Any]],
+    wanted: Collection[T],
+) -> list[Found[Any]]:
+    """Run a query about many values in as many statements as it takes."""
+    rows: list[Found[Any]] = []
+    for some in _slices(list(wanted), queries.LIST_LIMIT):
+        rows += (await connection.execute(query(some))).all()
+    return rows
+
+
+async def _add(connection: AsyncConnection, statement: Any, rows: Sequence[Row]) -> None:
+    if rows:
+        await connection.execute(statement, list(rows))
+
+
+def _slices(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+def _kept(row: Found[Any]) -> Kept:
+    return Kept(
+        manifest_id=row.manifest_id,
+        dock=row.dock,
+        sequence=row.sequence,
+        payload_sha256=row.payload_sha256,
+        state=ManifestState(row.state),
+    )
+
+
+def _learn_content(book: Book, row: Found[Any]) -> None:
+    book.learn_content(
+        row.recorder,
+        ArchivedFile(
+            bag_id=row.bag_id,
+            safe_name=row.safe_name,
+            sha256=row.sha256,
+            size_bytes=row.size_bytes,
+        ),
+        BagFacts(bag_id=row.bag_id, path=row.path, tagmanifest_sha256=row.tagmanifest_sha256),
+    )

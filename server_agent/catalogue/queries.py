@@ -1,0 +1,249 @@
+"""Statements about the catalogue's tables; whoever has a connection runs them.
+
+Nothing here is of one database only: PostgreSQL and SQLite take the same statements.
+"""
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    Delete,
+    Insert,
+    Select,
+    String,
+    Update,
+    bindparam,
+    column,
+    delete,
+    insert,
+    select,
+    values,
+)
+from sqlalchemy import update as change
+from sqlalchemy.sql.dml import ReturningInsert
+
+from protocol.identifiers import DockId, ManifestId, RecorderId, RecordingId
+from server_agent.catalogue.tables import (
+    alerts,
+    bags,
+    docks,
+    files,
+    groups,
+    manifests,
+    refused_messages,
+    registries,
+    signing_certificates,
+)
+from server_agent.intake.states import FileState, ManifestState
+
+# Values, or pairs of values, in one list of a statement; SQLite takes 32,766 parameters.
+LIST_LIMIT: Final = 5_000
+
+_KEPT: Final = (
+    manifests.c.manifest_id,
+    manifests.c.dock,
+    manifests.c.sequence,
+    manifests.c.payload_sha256,
+    manifests.c.state,
+)
+
+
+def heads(of_docks: Collection[DockId]) -> Select[Any]:
+    """The ends of chains."""
+    return select(docks.c.dock, docks.c.head_sequence, docks.c.head_sha256).where(
+        docks.c.dock.in_(of_docks)
+    )
+
+
+def kept_at(places: Collection[tuple[DockId, int]]) -> Select[Any]:
+    """The manifests that have these numbers of these docks."""
+    wanted = _pairs("places", ("dock", String), ("sequence", BigInteger), places)
+    return select(*_KEPT).join(
+        wanted,
+        (manifests.c.dock == wanted.c.dock) & (manifests.c.sequence == wanted.c.sequence),
+    )
+
+
+def kept_as(ids: Collection[ManifestId]) -> Select[Any]:
+    """The manifests that have these ids."""
+    return select(*_KEPT).where(manifests.c.manifest_id.in_(ids))
+
+
+def claimed(recordings: Collection[RecordingId]) -> Select[Any]:
+    """Which of these recordings have been claimed, and by which manifest."""
+    return select(groups.c.recording_id, groups.c.manifest_id).where(
+        groups.c.recording_id.in_(recordings)
+    )
+
+
+def archived_content(content: Collection[tuple[RecorderId, str]]) -> Select[Any]:
+    """The archived files with these (recorder, SHA-256), and their bags."""
+    wanted = _pairs("content", ("recorder", String), ("sha256", String), content)
+    return (
+        select(
+            files.c.recorder,
+            files.c.sha256,
+            files.c.size_bytes,
+            files.c.safe_name,
+            bags.c.bag_id,
+            bags.c.path,
+            bags.c.tagmanifest_sha256,
+        )
+        .select_from(wanted)
+        .join(files, (files.c.recorder == wanted.c.recorder) & (files.c.sha256 == wanted.c.sha256))
+        .join(groups, files.c.group_id == groups.c.group_id)
+        .join(bags, groups.c.bag_id == bags.c.bag_id)
+        .where(
+            files.c.state == FileState.ARCHIVED.value,
+            groups.c.existing.is_(False),
+        )
+    )
+
+
+def next_waiting(of_docks: Collection[DockId], *, limit: int) -> Select[Any]:
+    """Manifests that wait, of docks where the first that waits is the next of its chain."""
+    ready = (
+        select(manifests.c.dock)
+        .join(docks, manifests.c.dock == docks.c.dock)
+        .where(
+            manifests.c.dock.in_(of_docks),
+            manifests.c.state == ManifestState.WAITING.value,
+            manifests.c.sequence == docks.c.head_sequence + 1,
+        )
+    )
+    return (
+        select(manifests.c.dock, manifests.c.sequence, manifests.c.envelope)
+        .where(
+            manifests.c.dock.in_(ready),
+            manifests.c.state == ManifestState.WAITING.value,
+        )
+        .order_by(manifests.c.sequence)
+        .limit(limit)
+    )
+
+
+def waiting_docks() -> Select[Any]:
+    """The docks that have manifests waiting."""
+    return (
+        select(manifests.c.dock).where(manifests.c.state == ManifestState.WAITING.value).distinct()
+    )
+
+
+def add_manifest() -> Insert:
+    """A manifest's first row."""
+    return insert(manifests)
+
+
+def change_manifest() -> Update:
+    """A later verdict about the manifest ``key``; the other parameters are its columns."""
+    return change(manifests).where(manifests.c.manifest_id == bindparam("key"))
+
+
+def forget_waiting(manifest_id: ManifestId) -> Delete:
+    """Free the place of a manifest that waited and does not follow."""
+    return delete(manifests).where(
+        manifests.c.manifest_id == manifest_id,
+        manifests.c.state == ManifestState.WAITING.value,
+    )
+
+
+def move_head(dock: DockId, *, sequence: int, payload_sha256: str) -> tuple[Update, Insert]:
+    """A chain's new end: the second statement where the first finds no row."""
+    values = {"head_sequence": sequence, "head_sha256": payload_sha256}
+    return (
+        change(docks).where(docks.c.dock == dock).values(values),
+        insert(docks).values(dock=dock, **values),
+    )
+
+
+def add_groups() -> ReturningInsert[Any]:
+    """Groups; it answers their numbers, in the order of the rows."""
+    return insert(groups).returning(groups.c.group_id, sort_by_parameter_order=True)
+
+
+def add_files() -> Insert:
+    """Files of groups."""
+    return insert(files)
+
+
+def add_refused() -> Insert:
+    """Messages that were not admitted."""
+    return insert(refused_messages)
+
+
+def add_alerts() -> Insert:
+    """Alerts."""
+    return insert(alerts)
+
+
+def add_registry() -> Insert:
+    """A registry that is issued."""
+    return insert(registries)
+
+
+def add_certificates() -> Insert:
+    """Certificates of docks' signing keys."""
+    return insert(signing_certificates)
+
+
+def certificates_known(key_ids: Collection[str]) -> Select[Any]:
+    """Which of these keys have a certificate."""
+    return select(signing_certificates.c.key_id).where(signing_certificates.c.key_id.in_(key_ids))
+
+
+def refused_known(digests: Collection[str]) -> Select[Any]:
+    """Which of these messages were refused before."""
+    return select(refused_messages.c.sha256).where(refused_messages.c.sha256.in_(digests))
+
+
+def count_refused() -> Update:
+    """The refused message ``key`` came ``more`` times again."""
+    return (
+        change(refused_messages)
+        .where(refused_messages.c.sha256 == bindparam("key"))
+        .values(times=refused_messages.c.times + bindparam("more"))
+    )
+
+
+def alerts_known(ids: Collection[str]) -> Select[Any]:
+    """Which of these alerts have come before."""
+    return select(alerts.c.alert_id).where(alerts.c.alert_id.in_(ids))
+
+
+def file_states(ids: Collection[ManifestId]) -> Select[Any]:
+    """Where the files of manifests stand."""
+    return select(files.c.manifest_id, files.c.sha256, files.c.state).where(
+        files.c.manifest_id.in_(ids)
+    )
+
+
+def receipts(ids: Collection[ManifestId]) -> Select[Any]:
+    """The receipts of manifests."""
+    return select(manifests.c.manifest_id, manifests.c.receipt).where(
+        manifests.c.manifest_id.in_(ids)
+    )
+
+
+def latest_registry() -> Select[Any]:
+    """The registry that docks obey."""
+    return select(registries).order_by(registries.c.version.desc()).limit(1)
+
+
+def certificate(key_id: str) -> Select[Any]:
+    """The certificate of a key that signed a manifest."""
+    return select(signing_certificates.c.certificate_pem).where(
+        signing_certificates.c.key_id == key_id
+    )
+
+
+def _pairs(
+    name: str,
+    first: tuple[str, type[String]],
+    second: tuple[str, type[String | BigInteger]],
+    pairs: Collection[tuple[object, object]],
+) -> CTE:
+    """A table of pairs to join with: SQLite uses no index for a list of pairs after IN."""
+    columns = (column(one, type_) for one, type_ in (first, second))
+    return values(*columns, name=f"{name}_values").data(list(pairs)).cte(name)

@@ -1,0 +1,22 @@
+"""Where manifests and files stand at the archive; the values are written to the catalogue."""
+
+from enum import Enum, unique
+
+
+@unique
+class ManifestState(Enum):
+    """Where a kept manifest stands."""
+
+    WAITING = "waiting"
+    ADMITTED = "admitted"
+    ARCHIVED = "archived"
+    REFUSED = "refused"
+
+
+@unique
+class FileState(Enum):
+    """Where a promised file stands."""
+
+    MISSING = "missing"
+    ARRIVED = "arrived"
+    ARCHIVED = "archived"

@@ -1,0 +1,56 @@
+"""The archive's key with the clock and the chance that its statements need."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from protocol.identifiers import DockId, mint_uuid7
+from protocol.keys import SigningKey
+from protocol.receipt import Admission, ArchivedBag, Refusal
+from server_agent.catalogue.rows import Row, own_alert_row
+from server_agent.intake.checks import Claim
+from server_agent.ledger import statements
+
+_ENTROPY_BYTES: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A signed statement for one dock."""
+
+    dock: DockId
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """Signs, and says when.
+
+    Attributes:
+        key: The archive's.
+        clock: Returns the time in UTC.
+        entropy: Returns so many random bytes.
+    """
+
+    key: SigningKey
+    clock: Callable[[], datetime]
+    entropy: Callable[[int], bytes]
+
+    def answer(self, statement: Admission | Refusal) -> Answer:
+        """Return *statement* signed, for its dock."""
+        return Answer(dock=statement.dock, envelope=statements.sign(statement, self.key))
+
+    def receipt(self, claim: Claim, bags: Sequence[ArchivedBag], *, now_utc: datetime) -> bytes:
+        """Return the signed receipt of a manifest whose groups stand in *bags*."""
+        entropy = self.entropy(_ENTROPY_BYTES)
+        receipt = statements.receipt(claim, bags=bags, now_utc=now_utc, entropy=entropy)
+        return statements.sign(receipt, self.key)
+
+    def alert(self, code: str, text: str, facts: Mapping[str, str]) -> Row:
+        """Return the row of an alert that the archive raises itself, now."""
+        now_utc = self.clock()
+        alert_id = mint_uuid7(
+            unix_ms=statements.unix_ms(now_utc), entropy=self.entropy(_ENTROPY_BYTES)
+        )
+        return own_alert_row(alert_id=alert_id, code=code, text=text, facts=facts, now_utc=now_utc)
