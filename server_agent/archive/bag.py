@@ -101,7 +101,7 @@ def digest_lines(digests: Iterable[tuple[str, str]]) -> bytes:
     return "".join(f"{digest}  {path}\n" for path, digest in sorted(digests)).encode()
 
 
-def external_identifier(request: BagRequest) -> str:
+def bag_name(request: BagRequest) -> str:
     """Return the name of the bag's folder in the archive."""
     if request.recording is not None:
         return request.recording.recording_id
@@ -121,7 +121,7 @@ def bag_info(request: BagRequest, bagging: Bagging) -> bytes:
         ("Source-Organization", bagging.organisation),
         ("Bagging-Date", bagging.closed_at.date().isoformat()),
         ("Payload-Oxum", f"{size_bytes}.{len(request.files)}"),
-        ("External-Identifier", external_identifier(request)),
+        ("External-Identifier", bag_name(request)),
         ("Internal-Sender-Identifier", manifest.manifest_id),
         ("Bag-Software-Agent", bagging.software),
         ("Bayward-Closed-At", bagging.closed_at.isoformat(timespec="seconds")),

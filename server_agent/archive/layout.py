@@ -13,8 +13,9 @@ INCOMING: Final = ".incoming"
 UNFILED: Final = "_unfiled"
 DOCKING: Final = "_docking"
 
-_UUID7: Final = UUID7_PATTERN.removeprefix("^").removesuffix("$")
-_BAG_NAME: Final = re.compile(rf"({_UUID7})(?:-[1-9][0-9]*)?")
+_UUID_CHARACTERS: Final = 36
+_UUID7: Final = re.compile(UUID7_PATTERN)
+_PART: Final = re.compile(r"(?:-[1-9][0-9]*)?")
 _DAY: Final = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2}")
 
 
@@ -60,9 +61,15 @@ def incoming_path(manifest_id: ManifestId, group: str) -> PurePosixPath:
     Raises:
         ValueError: Our own mistake: *group* is neither.
     """
-    if group != DOCKING and re.fullmatch(_UUID7, group) is None:
+    if group != DOCKING and _UUID7.fullmatch(group) is None:
         raise ValueError(f"{group!r} is not a group of a manifest")
     return PurePosixPath(INCOMING) / manifest_id / group
+
+
+def is_bag_name(name: str) -> bool:
+    """Return whether a folder of this name in the archive is a bag, or should be one."""
+    identifier, part = name[:_UUID_CHARACTERS], name[_UUID_CHARACTERS:]
+    return _UUID7.fullmatch(identifier) is not None and _PART.fullmatch(part) is not None
 
 
 def is_misplaced(location: Sequence[str], *, bag_name: str, day: date | None) -> bool:
@@ -75,7 +82,7 @@ def is_misplaced(location: Sequence[str], *, bag_name: str, day: date | None) ->
         bag_name: The name of its folder in the archive.
         day: The day that it belongs to, if it is known.
     """
-    if _BAG_NAME.fullmatch(location[-1]) is None:
+    if not is_bag_name(location[-1]):
         return False
     if location[-1] != bag_name:
         return True

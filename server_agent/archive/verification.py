@@ -6,31 +6,43 @@ for the bag is in provenance.py.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Final
 
 from protocol.digest import Digests
+from protocol.envelope import MAX_ENVELOPE_BYTES
 from protocol.findings import MAX_DETAIL_CHARACTERS, Finding, FindingCode
 from server_agent.archive.bag import (
+    CONTENTS,
     DATA,
     DECLARATION,
     DECLARATION_TEXT,
+    ENVELOPE,
     INFORMATION,
     MANIFEST_SHA256,
     MANIFEST_SM3,
+    PAYLOAD,
     REQUIRED_TAGS,
     TAG_MANIFEST,
     is_bag_path,
     read_bag_info,
 )
+from server_agent.archive.contents import MAX_CONTENTS_BYTES
 
-# 2,000 files and their longest names are 0.5 MiB.
-MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
-MAX_SMALL_TAG_BYTES: Final = 64 * 1024
+_MEBIBYTE: Final = 1024 * 1024
+# The tag files that mean something to us, and how large each can be; larger ones are not read.
+# 2,000 files and their longest names make a manifest of 0.5 MiB.
+MAX_TAG_BYTES: Final[Mapping[str, int]] = {
+    **dict.fromkeys(REQUIRED_TAGS, _MEBIBYTE),
+    **dict.fromkeys((MANIFEST_SHA256, MANIFEST_SM3), 4 * _MEBIBYTE),
+    **dict.fromkeys((ENVELOPE, PAYLOAD), MAX_ENVELOPE_BYTES),
+    CONTENTS: MAX_CONTENTS_BYTES,
+}
+MAX_OTHER_TAG_BYTES: Final = 64 * _MEBIBYTE
 
-_LINE: Final = re.compile(r"([0-9a-f]{64})  (.+)")
+_LINE: Final = re.compile(r"([0-9a-f]{64})  ([^\x00-\x1f\x7f]+)")
 _SHOWN_CHARACTERS: Final = 300
 
 
@@ -50,18 +62,26 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """Why a file that is there was not read to its end, as the finding that it makes."""
+
+    code: FindingCode
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tags:
     """The tag files as they were read.
 
     Attributes:
         digests_sha256: Of each file outside data/ that was read.
         content: Of those that mean something to us.
-        too_large: Those that were not read, for their size.
+        unread: Those that were not read, and why.
     """
 
     digests_sha256: Mapping[str, str]
     content: Mapping[str, bytes]
-    too_large: Iterable[str] = ()
+    unread: Mapping[str, Unread]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +149,7 @@ class Tally:
     findings: int = 0
     anchored: bool = True
     from_disk: bool = True
-    strays: int = field(default=0)
+    strays: int = 0
 
     def add(self, report: BagReport) -> None:
         """Count one more report."""
@@ -164,10 +184,7 @@ def finding(code: FindingCode, path: str, detail: str = "") -> Finding:
 
 def read_claims(tags: Tags) -> Claims:
     """Return what the bag's manifests say, and what is malformed in them."""
-    found: list[Finding] = [
-        finding(FindingCode.BAG_TAG_MALFORMED, path, "larger than such a file can be")
-        for path in tags.too_large
-    ]
+    found: list[Finding] = []
     sha256 = _read_manifest(tags, MANIFEST_SHA256, found)
     sm3 = _read_manifest(tags, MANIFEST_SM3, found) if MANIFEST_SM3 in tags.content else None
     tags_sha256 = _read_manifest(tags, TAG_MANIFEST, found)
@@ -183,7 +200,7 @@ def read_claims(tags: Tags) -> Claims:
 
 
 def judge_files(
-    claims: Claims, found: Found, tags: Tags, payload: Mapping[str, Digests | None]
+    claims: Claims, found: Found, tags: Tags, payload: Mapping[str, Digests | Unread]
 ) -> tuple[Finding, ...]:
     """Return what is missing, changed, too much or out of place in a bag.
 
@@ -191,8 +208,7 @@ def judge_files(
         claims: From `read_claims`, whose own findings are not repeated.
         found: All that stands in the bag's folder.
         tags: Its tag files.
-        payload: What each listed and found payload file hashes to; None if the disk would not
-            give its bytes.
+        payload: What each listed and found payload file hashes to.
     """
     return (
         *_out_of_place(found),
@@ -256,10 +272,10 @@ def _extra(claims: Claims, found: Found) -> Iterator[Finding]:
         yield finding(FindingCode.BAG_FILE_EXTRA, path)
 
 
-def _changed_payload(claims: Claims, payload: Mapping[str, Digests | None]) -> Iterator[Finding]:
+def _changed_payload(claims: Claims, payload: Mapping[str, Digests | Unread]) -> Iterator[Finding]:
     for path, digests in sorted(payload.items(), key=lambda item: item[0]):
-        if digests is None:
-            yield finding(FindingCode.BAG_FILE_MISSING, path, "the disk does not give its bytes")
+        if isinstance(digests, Unread):
+            yield finding(digests.code, path, digests.detail)
             continue
         if digests.sha256 != claims.sha256.get(path, digests.sha256):
             yield finding(FindingCode.BAG_DIGEST_DIFFERS, path, f"SHA-256 is {digests.sha256}")
@@ -268,6 +284,8 @@ def _changed_payload(claims: Claims, payload: Mapping[str, Digests | None]) -> I
 
 
 def _changed_tags(claims: Claims, tags: Tags) -> Iterator[Finding]:
+    for path, unread in sorted(tags.unread.items()):
+        yield finding(unread.code, path, unread.detail)
     for path, digest in sorted(claims.tags_sha256.items()):
         if tags.digests_sha256.get(path, digest) != digest:
             yield finding(
