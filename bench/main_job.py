@@ -1,0 +1,111 @@
+"""One big file from docking to receipt, stage by stage, and what the agents' memory did."""
+
+import os
+import queue
+import sqlite3
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from bench.figures import MIB, Report, peak_memory_mib
+from bench.peers import evict
+from demo.docking import DirectoryDock
+from demo.programs import DemoError
+from demo.site import Registered, Site, SiteOptions
+from demo.watching import Watching
+from protocol.messages import BayState
+
+_TIMEOUT_S: Final = 900.0
+_START: Final = datetime(2026, 11, 20, 8, 0, 0, tzinfo=ZoneInfo("Asia/Shanghai"))
+RECORDER: Final = Registered(
+    recorder_id="R-0001",
+    make="DSJ",
+    model="DSJ-A8",
+    serial="0000001",
+    officer="010001",
+    officer_name="张伟",
+)
+
+
+def write_clip(volume: Path, size_bytes: int) -> Path:
+    """Write one clip of random bytes under a name that the recorder would give it."""
+    name = f"{RECORDER.officer}_{RECORDER.serial}_{_START:%Y%m%d%H%M%S}_0001.MP4"
+    clip = volume / "DCIM" / "100MEDIA" / name
+    clip.parent.mkdir(parents=True)
+    with clip.open("wb") as opened:
+        for _ in range(size_bytes // MIB):
+            opened.write(os.urandom(MIB))
+        opened.flush()
+        os.fsync(opened.fileno())
+    os.utime(clip, (_START.timestamp(), _START.timestamp()))
+    return clip
+
+
+def prepared_site(root: Path, *, evidence: str = "L2") -> Site:
+    """Return a site of one bay below *root*, with keys and configurations."""
+    site = Site(root, [RECORDER], SiteOptions(bays=1, evidence=evidence))
+    site.prepare()
+    return site
+
+
+def measure_main_job(report: Report, site: Site, volume: Path, clip: Path) -> None:
+    """Dock *volume*, wait for its receipt, and report each stage and the agents' memory."""
+    evict(clip)
+    site.start_archive()
+    site.start_dock()
+    try:
+        uploaded_at_ms = _dock_and_wait(site, volume)
+        memory = {
+            name: peak_memory_mib(program.pid)
+            for name, program in (("edge-agent", site.edge), ("server-agent", site.server))
+        }
+    finally:
+        site.stop()
+    _report(report, site.journal, clip.stat().st_size / MIB, uploaded_at_ms, memory)
+
+
+def _dock_and_wait(site: Site, volume: Path) -> float:
+    uploaded_at_ms = 0.0
+    deadline = time.monotonic() + _TIMEOUT_S
+    with Watching(site.control_socket) as watching:
+        DirectoryDock().insert(volume, site.bay(1))
+        while time.monotonic() < deadline:
+            try:
+                bay = watching.next(timeout_s=1)
+            except queue.Empty:
+                continue
+            if bay.bytes_total and bay.uploaded_bytes >= bay.bytes_total and not uploaded_at_ms:
+                uploaded_at_ms = time.time() * 1000
+            if bay.state is BayState.RELEASABLE:
+                return uploaded_at_ms or time.time() * 1000
+            if bay.state in {BayState.QUARANTINED, BayState.ATTENTION}:
+                raise DemoError(f"bay 1: {bay.problem} {bay.problem_text}")
+    raise DemoError(f"no receipt after {_TIMEOUT_S:.0f} s")
+
+
+def _report(
+    report: Report,
+    journal: Path,
+    size_mib: float,
+    uploaded_at_ms: float,
+    memory: Mapping[str, float],
+) -> None:
+    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection:
+        docked, sealed, receipted = connection.execute(
+            "SELECT d.docked_at_ms, m.sealed_at_ms, m.receipted_at_ms"
+            " FROM manifest m JOIN docking d USING (docking_id)"
+        ).fetchone()
+    stages = {
+        "staging: docking to sealed manifest, L2": (docked, sealed),
+        "upload: sealed manifest to last byte": (sealed, uploaded_at_ms),
+        "archiving: last byte to receipt": (uploaded_at_ms, receipted),
+        "main job: docking to receipt": (docked, receipted),
+    }
+    for name, (began_ms, ended_ms) in stages.items():
+        report.add(name, size_mib / max((ended_ms - began_ms) / 1000, 0.001), "MiB/s")
+    for name, peak_mib in memory.items():
+        report.add(f"memory: {name}, most at any time", peak_mib, "MiB", note="promise: under 150")

@@ -1,0 +1,39 @@
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.archive_reading import refuse_bad_bags
+
+pytestmark = pytest.mark.processes
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def test_demo_archives_everything_once(tmp_path: Path) -> None:
+    """The whole demo ends with 0, all bags are good to stock tools, the stranger left an alert."""
+    demo = tmp_path / "demo"
+    done = subprocess.run(
+        [sys.executable, "-m", "demo", "--once", "--plain", "--port", "0"],
+        cwd=ROOT,
+        env=os.environ | {"DEMO_DIR": str(demo)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert "was pulled out of bay 2" in done.stdout
+    assert refuse_bad_bags(demo / "archive") > 0
+    with closing(sqlite3.connect(demo / "server" / "catalogue.sqlite")) as catalogue:
+        alerts = catalogue.execute("SELECT code, recorder, facts FROM alerts").fetchall()
+        strangers = catalogue.execute("SELECT count(*) FROM manifests WHERE recorder = 'X'")
+        assert strangers.fetchone() == (0,)
+    assert [(code, recorder) for code, recorder, _ in alerts] == [("E-BAY-102", None)]
+    assert "9999999" in json.loads(alerts[0][2]).values()
