@@ -44,6 +44,14 @@ class SizeMismatchError(IngestError):
     code = "E-ING-202"
     retry = Retry.NEXT_DOCKING
 
+    def __init__(self, untrusted_path: bytes, *, expected_bytes: int, read_bytes: int) -> None:
+        super().__init__(
+            f"{untrusted_path!r}: {read_bytes} bytes where {expected_bytes} are listed"
+        )
+        self.untrusted_path = untrusted_path
+        self.expected_bytes = expected_bytes
+        self.read_bytes = read_bytes
+
 
 class SourceUnreadableError(IngestError):
     """The recorder is there, but this file, or a part of it, cannot be read."""
@@ -142,3 +150,105 @@ class UploadGoneError(UploadError):
 
     code = "E-TUS-109"
     retry = Retry.SOON
+
+
+class UnidentifiedRecorderError(IngestError):
+    """No profile fits the volume, or what it says about itself is missing or contradicts itself."""
+
+    code = "E-ING-205"
+    retry = Retry.NEXT_DOCKING
+
+
+class UnregisteredRecorderError(IngestError):
+    """The recorder says who it is, and the site's registry does not know it."""
+
+    code = "E-ING-206"
+    retry = Retry.NEXT_DOCKING
+
+
+class RecorderBusyError(IngestError):
+    """The journal has an open docking of a recorder with the same identity in another bay."""
+
+    code = "E-ING-207"
+    retry = Retry.SOON
+
+
+class CopyStoppedError(IngestError):
+    """The agent is stopping: the copy stands where it was, ready to be resumed."""
+
+    code = "E-ING-208"
+    retry = Retry.NEXT_DOCKING
+
+
+class StagingError(EdgeError):
+    """Base of errors about the dock's own copies; a bare OSError is the disk's own word."""
+
+
+class CopyDiffersError(StagingError):
+    """A copy, read back from our disk, is not what was written; it was deleted."""
+
+    code = "E-STG-302"
+    retry = Retry.SOON
+
+    def __init__(self, file_id: str, *, written_sha256: str, found_sha256: str) -> None:
+        super().__init__(f"{file_id}: {written_sha256} was written, {found_sha256} was read back")
+        self.file_id = file_id
+        self.written_sha256 = written_sha256
+        self.found_sha256 = found_sha256
+
+
+class JournalError(EdgeError):
+    """Base of errors about the journal's content; a bare sqlite3.Error is the database's word."""
+
+
+class JournalVersionError(JournalError):
+    """The journal was written by a newer release."""
+
+    code = "E-JRN-401"
+    retry = Retry.NEVER
+
+
+class JournalContradictionError(JournalError):
+    """A row is not in the state that a step starts from: our bug; nothing was changed."""
+
+    code = "E-JRN-402"
+    retry = Retry.NEVER
+
+
+class ControlError(EdgeError):
+    """Base of errors on the agent's own socket."""
+
+
+class ControlRequestError(ControlError):
+    """What came over the socket is no request."""
+
+    code = "E-CTL-501"
+    retry = Retry.NEVER
+
+
+class AgentNotRunningError(ControlError):
+    """Nobody answers on the agent's socket."""
+
+    code = "E-CTL-502"
+    retry = Retry.SOON
+
+
+class AgentRunningError(ControlError):
+    """Another agent uses this socket or this journal already."""
+
+    code = "E-CTL-503"
+    retry = Retry.NEVER
+
+
+class ControlAnswerError(ControlError):
+    """The agent's answer is none that this release understands."""
+
+    code = "E-CTL-504"
+    retry = Retry.NEVER
+
+
+class ConfigUnreadableError(EdgeError):
+    """The configuration file cannot be read at all."""
+
+    code = "E-CFG-601"
+    retry = Retry.NEVER

@@ -1,0 +1,317 @@
+"""The dock's journal: one SQLite database, one connection, one writer.
+
+What a transaction has committed survives a power cut (WAL, synchronous=FULL). Errors of the
+database itself are passed on as they are.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import aiosqlite
+
+from edge_agent.errors import JournalContradictionError, JournalVersionError, RecorderBusyError
+from edge_agent.ingest.files import FileId, FileKey, FileRow, FileState
+from edge_agent.manifest.sealing import SealedManifest
+from edge_agent.ports import NewCopy, OpenDocking
+from protocol import strict_json
+from protocol.chain import GENESIS, ChainHead
+from protocol.digest import Digests
+from protocol.identifiers import BayNumber, DockingId, ManifestId, OfficerId, RecorderId
+from protocol.manifest import EvidenceLevel, RecorderFacts
+
+VERSION: Final = 1
+_SCHEMA: Final = Path(__file__).with_name("journal_schema.sql")
+_BUSY_TIMEOUT_MS: Final = 30_000
+_MAX_FACTS_BYTES: Final = 64 * 1024
+_ROW: Final = (
+    "SELECT file_id, path, size_bytes, mtime_ns, docking_id, state, verified_bytes, prefix_sha256,"
+    " sha256, sm3, evidence, marked, same_as, manifest_id FROM file"
+)
+
+
+class Journal:
+    """The open journal; made by `Journal.open`."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self.connection = connection
+        self._lock = asyncio.Lock()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, path: Path) -> AsyncIterator["Journal"]:
+        """Open the journal, and create or migrate it first if need be.
+
+        Args:
+            path: The database; its folder exists.
+
+        Raises:
+            JournalVersionError: A newer release wrote it.
+            sqlite3.Error: The database failed.
+        """
+        async with aiosqlite.connect(path, isolation_level=None) as connection:
+            connection.row_factory = sqlite3.Row
+            for setting in (
+                f"busy_timeout = {_BUSY_TIMEOUT_MS}",
+                "journal_mode = WAL",
+                "synchronous = FULL",
+                "foreign_keys = ON",
+            ):
+                await connection.execute_fetchall(f"PRAGMA {setting}")
+            await _migrate(connection, path)
+            yield cls(connection)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[aiosqlite.Connection]:
+        """Hold the only transaction: committed at the end of the block, undone if that raises.
+
+        Not reentrant. A cancelled commit either happened or did not.
+        """
+        async with self._lock:
+            try:
+                await self.connection.execute("BEGIN IMMEDIATE")
+                yield self.connection
+                await self.connection.commit()
+            except BaseException:
+                await self.connection.rollback()
+                raise
+
+    async def open_docking(self, docking: OpenDocking) -> None:
+        """Note that a recorder is being read.
+
+        Raises:
+            RecorderBusyError: An open docking of this recorder is there already.
+        """
+        async with self.transaction() as connection:
+            rows = await connection.execute_fetchall(
+                "SELECT bay FROM docking WHERE recorder_id = ? AND state = 'open'",
+                (docking.recorder.recorder_id,),
+            )
+            for (bay,) in rows:
+                raise RecorderBusyError(f"{docking.recorder.recorder_id} is open in bay {bay}")
+            await connection.execute(
+                "INSERT INTO docking (docking_id, bay, recorder_id, officer, facts, docked_at_ms,"
+                " state) VALUES (?, ?, ?, ?, ?, ?, 'open')",
+                (
+                    docking.docking_id,
+                    docking.bay,
+                    docking.recorder.recorder_id,
+                    docking.officer,
+                    strict_json.encode(docking.recorder),
+                    docking.docked_at_ms,
+                ),
+            )
+
+    async def open_dockings(self) -> tuple[OpenDocking, ...]:
+        """Return the dockings that were begun and not sealed, oldest first."""
+        async with self.transaction() as connection:
+            rows = await connection.execute_fetchall(
+                "SELECT docking_id, bay, officer, facts, docked_at_ms FROM docking"
+                " WHERE state = 'open' ORDER BY docked_at_ms, docking_id"
+            )
+        return tuple(
+            OpenDocking(
+                docking_id=DockingId(docking_id),
+                bay=BayNumber(bay),
+                recorder=strict_json.parse(facts, RecorderFacts, max_bytes=_MAX_FACTS_BYTES),
+                officer=None if officer is None else OfficerId(officer),
+                docked_at_ms=docked_at_ms,
+            )
+            for docking_id, bay, officer, facts, docked_at_ms in rows
+        )
+
+    async def known_files(self, recorder_id: RecorderId) -> tuple[FileRow, ...]:
+        """Return every file of a recorder that was ever begun."""
+        async with self.transaction() as connection:
+            rows = await connection.execute_fetchall(
+                f"{_ROW} WHERE recorder_id = ?", (recorder_id,)
+            )
+        return tuple(map(_file_row, rows))
+
+    async def find_content(self, recorder_id: RecorderId, sha256: str) -> FileRow | None:
+        """Return the file of a recorder that stands for a content, if we have or had it."""
+        async with self.transaction() as connection:
+            rows = await connection.execute_fetchall(
+                f"{_ROW} WHERE recorder_id = ? AND sha256 = ? AND same_as IS NULL"
+                " AND state <> 'copying'",
+                (recorder_id, sha256),
+            )
+        return next(map(_file_row, rows), None)
+
+    async def begin_copies(
+        self, docking_id: DockingId, recorder_id: RecorderId, copies: Sequence[NewCopy]
+    ) -> None:
+        """Note all files that a docking is going to read, before the first one is."""
+        async with self.transaction() as connection:
+            await connection.executemany(
+                "INSERT INTO file (file_id, recorder_id, docking_id, path, size_bytes, mtime_ns,"
+                " state, marked) VALUES (?, ?, ?, ?, ?, ?, 'copying', ?)",
+                [
+                    (
+                        copy.file_id,
+                        recorder_id,
+                        docking_id,
+                        copy.key.path,
+                        copy.key.size_bytes,
+                        copy.key.mtime_ns,
+                        copy.marked,
+                    )
+                    for copy in copies
+                ],
+            )
+
+    async def checkpoint(
+        self, file_id: FileId, *, verified_bytes: int, prefix_sha256: str | None
+    ) -> None:
+        """Note how much of a copy is durable; 0 and None when it starts anew."""
+        await self._change(
+            "UPDATE file SET verified_bytes = ?, prefix_sha256 = ?"
+            " WHERE file_id = ? AND state = 'copying'",
+            (verified_bytes, prefix_sha256, file_id),
+        )
+
+    async def staged(self, file_id: FileId, *, digests: Digests, evidence: EvidenceLevel) -> None:
+        """Note that a copy is sealed in staging."""
+        await self._change(
+            "UPDATE file SET state = 'staged', verified_bytes = size_bytes, prefix_sha256 = NULL,"
+            " sha256 = ?, sm3 = ?, evidence = ? WHERE file_id = ? AND state = 'copying'",
+            (digests.sha256, digests.sm3, evidence.value, file_id),
+        )
+
+    async def duplicate(self, file_id: FileId, *, same_as: FileId) -> None:
+        """Note that a file's content is another file's, claimed by the same manifest if it is."""
+        await self._change(
+            "UPDATE file SET verified_bytes = size_bytes, prefix_sha256 = NULL, same_as = ?,"
+            " (state, sha256, sm3, evidence, manifest_id) = (SELECT state, sha256, sm3, evidence,"
+            "  manifest_id FROM file WHERE file_id = ?)"
+            " WHERE file_id = ? AND state = 'copying' AND EXISTS (SELECT 1 FROM file"
+            "  AS content WHERE content.file_id = ? AND content.same_as IS NULL"
+            "  AND content.state <> 'copying' AND content.recorder_id = file.recorder_id)",
+            (same_as, same_as, file_id, same_as),
+        )
+
+    async def drop_copies(self, file_ids: Iterable[FileId]) -> None:
+        """Forget copies that were begun and will not be finished."""
+        async with self.transaction() as connection:
+            await connection.executemany(
+                "DELETE FROM file WHERE file_id = ? AND state = 'copying'",
+                [(file_id,) for file_id in file_ids],
+            )
+
+    async def staging_files(self) -> frozenset[FileId]:
+        """Return the ids of all files that may have bytes in staging."""
+        async with self.transaction() as connection:
+            rows = await connection.execute_fetchall(
+                "SELECT file_id FROM file WHERE state <> 'freed' AND same_as IS NULL"
+            )
+        return frozenset(FileId(file_id) for (file_id,) in rows)
+
+    async def held_count(self) -> int:
+        """Return how many staged files no manifest claims, although their docking has ended."""
+        async with self.transaction() as connection:
+            rows = await connection.execute_fetchall(
+                "SELECT count(*) FROM file JOIN docking USING (docking_id)"
+                " WHERE file.state = 'staged' AND docking.state <> 'open'"
+            )
+        return next(int(count) for (count,) in rows)
+
+    async def seal(
+        self,
+        docking_id: DockingId,
+        build: Callable[[ChainHead], Sequence[SealedManifest]],
+        *,
+        ended_at_ms: int,
+    ) -> tuple[SealedManifest, ...]:
+        """End a docking: put its manifests into the outbox and claim their files, all or nothing.
+
+        Args:
+            docking_id: An open one.
+            build: Pure; called in a thread with the head of the chain.
+            ended_at_ms: When the recorder was done with, Unix time.
+
+        Raises:
+            JournalContradictionError: The docking is not open, or a file is not staged.
+        """
+        async with self.transaction() as connection:
+            sealed = tuple(await asyncio.to_thread(build, await _head(connection)))
+            for one in sealed:
+                await _insert_manifest(connection, one)
+            ended = await connection.execute(
+                "UPDATE docking SET state = 'sealed', ended_at_ms = ?"
+                " WHERE docking_id = ? AND state = 'open'",
+                (ended_at_ms, docking_id),
+            )
+            if ended.rowcount != 1:
+                raise JournalContradictionError(f"docking {docking_id} is not open")
+        return sealed
+
+    async def _change(self, statement: str, values: Sequence[object]) -> None:
+        async with self.transaction() as connection:
+            changed = await connection.execute(statement, values)
+            if changed.rowcount != 1:
+                raise JournalContradictionError(f"no such row: {values!r}")
+
+
+async def _insert_manifest(connection: aiosqlite.Connection, sealed: SealedManifest) -> None:
+    manifest = sealed.manifest
+    await connection.execute(
+        "INSERT INTO manifest (sequence, manifest_id, docking_id, payload_sha256, envelope, state,"
+        " sealed_at_ms) VALUES (?, ?, ?, ?, ?, 'pending', ?)",
+        (
+            manifest.sequence,
+            manifest.manifest_id,
+            manifest.docking_id,
+            sealed.payload_sha256,
+            sealed.envelope,
+            int(manifest.sealed_at.timestamp() * 1000),
+        ),
+    )
+    claimed = await connection.executemany(
+        "UPDATE file SET state = 'claimed', manifest_id = ? WHERE file_id = ? AND state = 'staged'",
+        [(manifest.manifest_id, file_id) for file_id in sealed.claims],
+    )
+    if sealed.claims and claimed.rowcount != len(sealed.claims):
+        raise JournalContradictionError(f"{manifest.manifest_id} claims a file that is not staged")
+
+
+async def _head(connection: aiosqlite.Connection) -> ChainHead:
+    rows = await connection.execute_fetchall(
+        "SELECT sequence, payload_sha256 FROM manifest ORDER BY sequence DESC LIMIT 1"
+    )
+    for sequence, payload_sha256 in rows:
+        return ChainHead(sequence=sequence, payload_sha256=payload_sha256)
+    return GENESIS
+
+
+async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
+    rows = await connection.execute_fetchall("PRAGMA user_version")
+    version = next(int(found) for (found,) in rows)
+    if version > VERSION:
+        raise JournalVersionError(f"{path}: version {version}; this release reads up to {VERSION}")
+    if version == 0:
+        schema = await asyncio.to_thread(_SCHEMA.read_text, encoding="utf-8")
+        await connection.executescript(
+            f"BEGIN IMMEDIATE; {schema}; PRAGMA user_version = {VERSION}; COMMIT;"
+        )
+
+
+def _file_row(row: sqlite3.Row) -> FileRow:
+    sha256, same_as, manifest_id, evidence = (
+        row[column] for column in ("sha256", "same_as", "manifest_id", "evidence")
+    )
+    return FileRow(
+        file_id=FileId(row["file_id"]),
+        key=FileKey(path=row["path"], size_bytes=row["size_bytes"], mtime_ns=row["mtime_ns"]),
+        docking_id=DockingId(row["docking_id"]),
+        state=FileState(row["state"]),
+        verified_bytes=row["verified_bytes"],
+        prefix_sha256=row["prefix_sha256"],
+        digests=None if sha256 is None else Digests(sha256=sha256, sm3=row["sm3"]),
+        evidence=None if evidence is None else EvidenceLevel(evidence),
+        marked=bool(row["marked"]),
+        same_as=None if same_as is None else FileId(same_as),
+        manifest_id=None if manifest_id is None else ManifestId(manifest_id),
+    )

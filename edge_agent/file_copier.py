@@ -1,0 +1,200 @@
+"""Bring one recorder's files into staging, one at a time, each to a row in the journal."""
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from edge_agent.errors import CopyDiffersError, SizeMismatchError
+from edge_agent.ingest.copying import CopiedFile, CopyWatch, Resume, copy_file, hash_again
+from edge_agent.ingest.files import FileId, FileRow
+from edge_agent.ingest.plan import CopyStep
+from edge_agent.ingest.volume import Volume
+from edge_agent.one_thread import OneThread
+from edge_agent.ports import DockingPorts, DockingSettings
+from edge_agent.staging.evidence import achieved_level, lowered_findings, second_read_finding
+from edge_agent.staging.slot import StagingSlot
+from protocol.findings import Finding, FindingCode
+from protocol.identifiers import RecorderId
+from protocol.manifest import EvidenceLevel, name_of
+
+NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+# A copy that our disk lost or changed is made once more, in another file.
+_ATTEMPTS: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """A file that was read to its end, in a slot that is not sealed."""
+
+    slot: StagingSlot
+    copied: CopiedFile
+    second_sha256: str | None
+
+
+class FileCopier:
+    """Copies files of one recorder; collects what is to be said about it."""
+
+    def __init__(
+        self,
+        volume: Volume,
+        thread: OneThread,
+        recorder_id: RecorderId,
+        *,
+        ports: DockingPorts,
+        settings: DockingSettings,
+        on_bytes: Callable[[int], None],
+    ) -> None:
+        """Prepare to copy.
+
+        Args:
+            volume: Used in *thread* only.
+            thread: The docking's.
+            recorder_id: Whose rows these are.
+            ports: Journal and staging are used.
+            settings: Of the docking.
+            on_bytes: Called in the event loop with how much of the current file we hold.
+        """
+        self._volume = volume
+        self._thread = thread
+        self._recorder_id = recorder_id
+        self._journal = ports.journal
+        self._staging = ports.staging
+        self._settings = settings
+        self._on_bytes = on_bytes
+        self._levels: dict[bytes, EvidenceLevel] = {}
+        self._findings: list[Finding] = []
+        self.disk_faults: list[str] = []
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings about the copies so far."""
+        return (*self._findings, *lowered_findings(self._settings.evidence_level, self._levels))
+
+    async def copy(self, step: CopyStep, file_id: FileId) -> None:
+        """Bring one file into staging, or note that its content is there already.
+
+        Raises:
+            IngestError: The recorder did not give it whole; what it gave is kept for later.
+            CopyDiffersError: Our disk gave back something else, twice.
+            OSError: Our disk failed twice, or is full.
+        """
+        resume = _resume(step.row)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                await self._copy_once(step, file_id, resume)
+            except CopyDiffersError as error:
+                self._findings.append(_differed(step, error))
+                if attempt == _ATTEMPTS:
+                    raise
+            except OSError as error:
+                if error.errno in NO_SPACE or attempt == _ATTEMPTS:
+                    raise
+                self.disk_faults.append(f"{file_id}: {error}")
+            else:
+                return
+            resume = None
+            await self._forget_checkpoint(file_id)
+
+    async def _copy_once(self, step: CopyStep, file_id: FileId, resume: Resume | None) -> None:
+        try:
+            read = await self._thread.run(partial(self._read, step, file_id, resume))
+        except SizeMismatchError:
+            await self._forget_checkpoint(file_id)
+            raise
+        try:
+            await self._take(step, file_id, read)
+        finally:
+            read.slot.close()
+
+    async def _take(self, step: CopyStep, file_id: FileId, read: _Read) -> None:
+        digests = read.copied.digests
+        same = await self._journal.find_content(self._recorder_id, digests.sha256)
+        if same is not None:
+            await self._thread.run(read.slot.discard)
+            await self._journal.duplicate(file_id, same_as=same.file_id)
+            return
+        requested = self._settings.evidence_level
+        read_back = await self._thread.run(
+            partial(
+                read.slot.seal,
+                sha256=digests.sha256,
+                read_back=requested is not EvidenceLevel.L1,
+            )
+        )
+        equal = None if read.second_sha256 is None else read.second_sha256 == digests.sha256
+        level = achieved_level(requested, read_back, second_read_equal=equal)
+        await self._journal.staged(file_id, digests=digests, evidence=level)
+        self._levels[step.key.path] = level
+        if read.second_sha256 is not None and not equal:
+            self._findings.append(
+                second_read_finding(
+                    step.key.path, first_sha256=digests.sha256, second_sha256=read.second_sha256
+                )
+            )
+
+    def _read(self, step: CopyStep, file_id: FileId, resume: Resume | None) -> _Read:
+        """In the thread: read the file into a slot."""
+        with self._volume.open(step.key.path) as source:
+            slot = self._slot(step, file_id, resume)
+            watch = CopyWatch(
+                progress=self._progress, checkpoint=partial(self._checkpoint, file_id)
+            )
+            try:
+                copied = copy_file(
+                    step.key.path,
+                    source,
+                    slot,
+                    expected_bytes=step.key.size_bytes,
+                    watch=watch,
+                    resume=resume,
+                    with_sm3=self._settings.with_sm3,
+                    checkpoint_bytes=self._settings.checkpoint_bytes,
+                )
+                second = None
+                if self._settings.evidence_level is EvidenceLevel.L3:
+                    slot.sync()
+                    watch.checkpoint(copied.size_bytes, copied.digests.sha256)
+                    second = hash_again(source, progress=self._thread.stop_if_asked)
+            except (OSError, SizeMismatchError):
+                slot.discard()
+                raise
+            except BaseException:
+                slot.close()
+                raise
+        return _Read(slot=slot, copied=copied, second_sha256=second)
+
+    def _slot(self, step: CopyStep, file_id: FileId, resume: Resume | None) -> StagingSlot:
+        size_bytes = step.key.size_bytes
+        if resume is None:
+            return self._staging.create(file_id, size_bytes=size_bytes)
+        return self._staging.reopen(
+            file_id, size_bytes=size_bytes, stored_bytes=resume.offset_bytes
+        )
+
+    def _progress(self, held_bytes: int) -> None:
+        self._thread.stop_if_asked()
+        self._thread.tell(partial(self._on_bytes, held_bytes))
+
+    def _checkpoint(self, file_id: FileId, verified_bytes: int, prefix_sha256: str) -> None:
+        self._thread.wait_for(
+            self._journal.checkpoint(
+                file_id, verified_bytes=verified_bytes, prefix_sha256=prefix_sha256
+            )
+        )
+
+    async def _forget_checkpoint(self, file_id: FileId) -> None:
+        await self._journal.checkpoint(file_id, verified_bytes=0, prefix_sha256=None)
+
+
+def _resume(row: FileRow | None) -> Resume | None:
+    if row is None or not row.verified_bytes or row.prefix_sha256 is None:
+        return None
+    return Resume(offset_bytes=row.verified_bytes, prefix_sha256=row.prefix_sha256)
+
+
+def _differed(step: CopyStep, error: CopyDiffersError) -> Finding:
+    return Finding(
+        code=FindingCode.COPY_DIFFERED, path=name_of(step.key.path).path, detail=str(error)
+    )

@@ -1,0 +1,61 @@
+"""What the dock knows about a recorder's files from earlier dockings."""
+
+from dataclasses import dataclass
+from enum import Enum, unique
+from typing import NewType
+
+from protocol.digest import Digests
+from protocol.identifiers import DockingId, ManifestId
+from protocol.manifest import EvidenceLevel
+
+FileId = NewType("FileId", str)
+
+
+@unique
+class FileState(Enum):
+    """How far a file came; the values are written to the journal, which says what they mean."""
+
+    COPYING = "copying"
+    STAGED = "staged"
+    CLAIMED = "claimed"
+    ARCHIVED = "archived"
+    FREED = "freed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class FileKey:
+    """What tells one file of a recorder from another one, without reading it."""
+
+    path: bytes
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRow:
+    """One file that was ever begun, as the journal has it.
+
+    Attributes:
+        docking_id: In which docking it was begun.
+        verified_bytes: While copying: this many bytes are durable and hash to *prefix_sha256*.
+        digests: From STAGED on.
+        same_as: The file whose staged bytes are this file's content too.
+        manifest_id: Which manifest claims it; there from CLAIMED on.
+    """
+
+    file_id: FileId
+    key: FileKey
+    docking_id: DockingId
+    state: FileState
+    verified_bytes: int = 0
+    prefix_sha256: str | None = None
+    digests: Digests | None = None
+    evidence: EvidenceLevel | None = None
+    marked: bool = False
+    same_as: FileId | None = None
+    manifest_id: ManifestId | None = None
+
+    @property
+    def content_id(self) -> FileId:
+        """The file that stands for this content: itself, or the one it is the same as."""
+        return self.same_as or self.file_id

@@ -1,0 +1,100 @@
+"""What to read from a recorder, in which order, and what need not be read again."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from edge_agent.ingest.files import FileKey, FileRow, FileState
+from edge_agent.ingest.grouping import ClipGroup
+from edge_agent.ingest.inventory import FoundClip, FoundFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyStep:
+    """One file to be read.
+
+    Attributes:
+        row: What an earlier docking left of it, if it did.
+        marked: The officer marked this clip.
+    """
+
+    key: FileKey
+    row: FileRow | None
+    marked: bool
+
+    @property
+    def missing_bytes(self) -> int:
+        """How much of it is not on our disk yet."""
+        return self.key.size_bytes - (self.row.verified_bytes if self.row else 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one docking is going to do.
+
+    Attributes:
+        steps: In order; all of them together fit.
+        no_space: What does not fit on our disk; a recording fits whole or not at all.
+    """
+
+    steps: tuple[CopyStep, ...]
+    no_space: tuple[CopyStep, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """The sizes of all steps, those parts included that an earlier docking left."""
+        return sum(step.key.size_bytes for step in self.steps)
+
+    @property
+    def lacking_bytes(self) -> int:
+        """How much more room would let everything in."""
+        return sum(step.missing_bytes for step in self.no_space)
+
+
+def make_plan(
+    groups: Iterable[ClipGroup],
+    others: Iterable[FoundFile],
+    rows: Mapping[FileKey, FileRow],
+    *,
+    free_bytes: int,
+) -> Plan:
+    """Return the steps: marked recordings first, then oldest first, then other files.
+
+    Args:
+        groups: Oldest first.
+        others: Files that are no clips.
+        rows: What the journal has of this recorder.
+        free_bytes: What may be written to our disk.
+    """
+    ordered = sorted(groups, key=lambda group: not group.marked)
+    units = [
+        *([(clip.key, clip.marked) for clip in _marked_first(group)] for group in ordered),
+        *([(file.key, False)] for file in others),
+    ]
+    steps: list[CopyStep] = []
+    no_space: list[CopyStep] = []
+    for unit in units:
+        wanted = [
+            CopyStep(key=key, row=rows.get(key), marked=marked)
+            for key, marked in unit
+            if _is_wanted(rows.get(key))
+        ]
+        needed_bytes = sum(step.missing_bytes for step in wanted)
+        if needed_bytes > free_bytes:
+            no_space += wanted
+        else:
+            steps += wanted
+            free_bytes -= needed_bytes
+    return Plan(steps=tuple(steps), no_space=tuple(no_space))
+
+
+def _marked_first(group: ClipGroup) -> list[FoundClip]:
+    """Return the clips in order, in each place the marked copy before the unmarked clip."""
+    return [
+        clip
+        for slot in group.slots
+        for clip in sorted(slot.candidates, key=lambda clip: not clip.marked)
+    ]
+
+
+def _is_wanted(row: FileRow | None) -> bool:
+    return row is None or row.state is FileState.COPYING

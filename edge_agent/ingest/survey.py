@@ -1,0 +1,66 @@
+"""All that is known of a recorder before the first file is read."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from edge_agent.ingest.files import FileKey, FileRow
+from edge_agent.ingest.grouping import ClipGroup, find_sequence_gaps, group_clips
+from edge_agent.ingest.inventory import FoundFile, Listing, take_inventory
+from edge_agent.ingest.plan import Plan, make_plan
+from edge_agent.ingest.profile import Profile
+from edge_agent.ingest.reconciling import reconcile
+from protocol.findings import Finding
+from protocol.manifest import NotTaken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What a docking is about, and what it is going to do.
+
+    Attributes:
+        groups: Recordings, oldest first; with clips that are staged and gone from the recorder.
+        others: Files that are no clips, likewise.
+        listed: What is on the recorder now and is to be taken, or was.
+        outdated: Unfinished copies that are to be forgotten.
+    """
+
+    groups: tuple[ClipGroup, ...]
+    others: tuple[FoundFile, ...]
+    listed: frozenset[FileKey]
+    not_taken: tuple[NotTaken, ...]
+    outdated: tuple[FileRow, ...]
+    plan: Plan
+    findings: tuple[Finding, ...]
+
+
+def survey(
+    listing: Listing,
+    rows: Iterable[FileRow],
+    profile: Profile,
+    *,
+    docked_at: datetime,
+    free_bytes: int,
+) -> Survey:
+    """Return what a docking is about.
+
+    Args:
+        listing: Untrusted.
+        rows: All that the journal has of this recorder.
+        profile: Of the recorder's model.
+        docked_at: Aware.
+        free_bytes: What may be written to our disk.
+    """
+    rows = tuple(rows)
+    inventory = take_inventory(listing, profile, docked_at=docked_at)
+    files = reconcile(inventory, rows, profile)
+    groups = group_clips(files.clips, profile)
+    return Survey(
+        groups=groups,
+        others=files.others,
+        listed=inventory.keys,
+        not_taken=inventory.not_taken,
+        outdated=files.outdated,
+        plan=make_plan(groups, files.others, {row.key: row for row in rows}, free_bytes=free_bytes),
+        findings=(*inventory.findings, *find_sequence_gaps(inventory.clips), *files.findings),
+    )

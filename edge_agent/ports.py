@@ -1,0 +1,187 @@
+"""What one docking needs from the world, and what it gives back."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, unique
+from typing import Final, Protocol
+
+from edge_agent.ingest.copying import CHECKPOINT_BYTES
+from edge_agent.ingest.files import FileId, FileKey, FileRow
+from edge_agent.ingest.inventory import Limits
+from edge_agent.ingest.profile import Profile
+from edge_agent.manifest.sealing import SealedManifest
+from edge_agent.staging.slot import Staging
+from protocol.chain import ChainHead
+from protocol.digest import Digests
+from protocol.findings import Finding
+from protocol.identifiers import (
+    BayNumber,
+    DockId,
+    DockingId,
+    ManifestId,
+    OfficerId,
+    RecorderId,
+)
+from protocol.keys import SigningKey
+from protocol.manifest import EvidenceLevel, Isolation, RecorderFacts
+from protocol.registry import RecorderEntry
+
+# Our own disk, as what keeps a bay from going on; the OSError itself is never wrapped.
+NO_ROOM: Final = "E-STG-301"
+DISK_FAULT: Final = "E-STG-303"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenDocking:
+    """A docking that was begun; *docked_at_ms* is Unix time."""
+
+    docking_id: DockingId
+    bay: BayNumber
+    recorder: RecorderFacts
+    officer: OfficerId | None
+    docked_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCopy:
+    """A file that is going to be read for the first time."""
+
+    file_id: FileId
+    key: FileKey
+    marked: bool
+
+
+class DockingJournal(Protocol):
+    """The journal as a docking sees it; see edge_agent.adapters.journal for each contract."""
+
+    async def open_docking(self, docking: OpenDocking) -> None:
+        """Note that a recorder is being read; RecorderBusyError if it is already."""
+
+    async def open_dockings(self) -> tuple[OpenDocking, ...]:
+        """Return the dockings that were begun and not sealed."""
+
+    async def known_files(self, recorder_id: RecorderId) -> tuple[FileRow, ...]:
+        """Return every file of a recorder that was ever begun."""
+
+    async def find_content(self, recorder_id: RecorderId, sha256: str) -> FileRow | None:
+        """Return the file of a recorder that stands for a content."""
+
+    async def begin_copies(
+        self, docking_id: DockingId, recorder_id: RecorderId, copies: Sequence[NewCopy]
+    ) -> None:
+        """Note all files that a docking is going to read."""
+
+    async def checkpoint(
+        self, file_id: FileId, *, verified_bytes: int, prefix_sha256: str | None
+    ) -> None:
+        """Note how much of a copy is durable."""
+
+    async def staged(self, file_id: FileId, *, digests: Digests, evidence: EvidenceLevel) -> None:
+        """Note that a copy is sealed in staging."""
+
+    async def duplicate(self, file_id: FileId, *, same_as: FileId) -> None:
+        """Note that a file's content is another file's."""
+
+    async def drop_copies(self, file_ids: Iterable[FileId]) -> None:
+        """Forget copies that will not be finished."""
+
+    async def seal(
+        self,
+        docking_id: DockingId,
+        build: Callable[[ChainHead], Sequence[SealedManifest]],
+        *,
+        ended_at_ms: int,
+    ) -> tuple[SealedManifest, ...]:
+        """End a docking with its manifests, all or nothing."""
+
+
+class FindRecorder(Protocol):
+    """Looks a recorder up in the site's registry, as Registry.find_recorder does."""
+
+    def __call__(self, *, model: str, serial: str) -> RecorderEntry | None:
+        """Return the recorder that names itself so, or None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockingPorts:
+    """The world as every docking of a dock sees it.
+
+    Attributes:
+        clock: The time, aware.
+        monotonic_s: For rates.
+        mint: A new UUIDv7 each time.
+    """
+
+    journal: DockingJournal
+    staging: Staging
+    find_recorder: FindRecorder
+    clock: Callable[[], datetime]
+    monotonic_s: Callable[[], float]
+    mint: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockingSettings:
+    """What is the same for every docking of a dock.
+
+    Attributes:
+        agent: Name and version of this program.
+        key: Signs the manifests.
+        profiles: In the order in which they are tried.
+    """
+
+    dock: DockId
+    agent: str
+    key: SigningKey
+    profiles: tuple[Profile, ...]
+    evidence_level: EvidenceLevel = EvidenceLevel.L2
+    with_sm3: bool = False
+    isolation: Isolation = Isolation.NOT_ENFORCED
+    checkpoint_bytes: int = CHECKPOINT_BYTES
+    limits: Limits = field(default_factory=Limits)
+
+
+@unique
+class OutcomeKind(Enum):
+    """How a docking ended, as the bay is told."""
+
+    SEALED = "sealed"
+    REFUSED = "refused"
+    ATTENTION = "attention"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockingOutcome:
+    """How a docking ended.
+
+    Whatever the kind, what could be sealed was. SEALED: the recorder was read whole. LEFT: it was
+    gone before that. ATTENTION: it was not read whole, and a person must see why. REFUSED: it was
+    not read.
+
+    Attributes:
+        code: Of REFUSED and ATTENTION: an E-code or F-code.
+        text: The same in English, with what the recorder says shown by repr.
+        docking_id: None if the docking was not begun.
+        manifest_ids: In the order of the chain.
+        known_manifest_ids: Earlier manifests that claim files which are still on the recorder:
+            their receipts are needed as well before it may be released.
+        incomplete_files: How many files are not claimed and should be.
+        findings: All of this docking.
+        disk_faults: What our disk said, where a second try succeeded.
+        lacking_bytes: How much more room would have let everything in.
+    """
+
+    kind: OutcomeKind
+    code: str | None = None
+    text: str = ""
+    docking_id: DockingId | None = None
+    recorder: RecorderFacts | None = None
+    officer: OfficerId | None = None
+    manifest_ids: tuple[ManifestId, ...] = ()
+    known_manifest_ids: frozenset[ManifestId] = frozenset()
+    incomplete_files: int = 0
+    findings: tuple[Finding, ...] = ()
+    disk_faults: tuple[str, ...] = ()
+    lacking_bytes: int = 0

@@ -1,0 +1,102 @@
+"""The dock's own durable copies: what a staging place promises.
+
+A slot takes one file. Sealed, it is durable under its file's id and was read back from the disk.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from edge_agent.ingest.files import FileId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadBack:
+    """What is proved of a sealed copy.
+
+    Attributes:
+        compared: It was read back and had the digest that was written.
+        evicted: The kernel proved that those bytes came from the disk and not from memory.
+    """
+
+    compared: bool
+    evicted: bool
+
+
+class StagingSlot(Protocol):
+    """A file on its way to our disk; every call may block.
+
+    After an OSError of sync or seal the content is lost and the slot takes nothing more: a second
+    sync would succeed without having written anything. Discard it, and copy into a new one.
+    """
+
+    @property
+    def stored_bytes(self) -> int:
+        """How much it holds; the next chunk goes there."""
+
+    def stored(self, *, offset_bytes: int) -> Iterator[bytes | memoryview]:
+        """Read back what it holds, from *offset_bytes* on; a chunk holds until the next one."""
+
+    def append(self, chunk: bytes | memoryview) -> None:
+        """Write *chunk* at the end; durable after the next sync only."""
+
+    def sync(self) -> None:
+        """Make all that was appended durable."""
+
+    def restart(self) -> None:
+        """Throw away what it holds, and begin anew in another file."""
+
+    def seal(self, *, sha256: str, read_back: bool) -> ReadBack:
+        """Make the copy durable under its file's id, and read it back first if asked to.
+
+        Args:
+            sha256: Of what was appended, 64 hex digits.
+            read_back: Whether to read it back, from the disk as far as that can be had.
+
+        Raises:
+            CopyDiffersError: Read back, it is something else; the copy is gone.
+            OSError: Our disk failed.
+        """
+
+    def close(self) -> None:
+        """Keep what was synced for a later docking; harmless after seal or discard."""
+
+    def discard(self) -> None:
+        """Throw away what it holds."""
+
+
+class Staging(Protocol):
+    """Where slots are, and the sealed copies; every call may block."""
+
+    def create(self, file_id: FileId, *, size_bytes: int) -> StagingSlot:
+        """Return an empty slot; what an unfinished copy of that id left behind is thrown away.
+
+        Args:
+            file_id: Of a file that is not staged.
+            size_bytes: Room to reserve.
+
+        Raises:
+            OSError: Our disk failed; with ENOSPC there is no room.
+        """
+
+    def reopen(self, file_id: FileId, *, size_bytes: int, stored_bytes: int) -> StagingSlot:
+        """Return the slot of an unfinished copy, holding its first *stored_bytes*.
+
+        If it does not hold as much, it is an empty one.
+        """
+
+    def open(self, file_id: FileId) -> BinaryIO:
+        """Open a sealed copy for reading.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+
+    def remove(self, file_id: FileId) -> None:
+        """Free a copy, sealed or not, durably; harmless if there is none."""
+
+    def sweep(self, known_file_ids: Collection[FileId]) -> tuple[str, ...]:
+        """Remove what no journal row names, and return what that was; while nobody copies."""
+
+    def free_bytes(self) -> int:
+        """Return how much more may be staged."""

@@ -1,0 +1,111 @@
+"""A recorder's volume in memory, which can be pulled, have bad sectors, and counts what is read."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from edge_agent.errors import SourceUnreadableError, SourceVanishedError
+from edge_agent.ingest.volume import MAX_DEPTH, EntryKind, RawEntry, clamp_mtime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """One file; *bad_from* is where reading it fails."""
+
+    content: bytes
+    mtime_ns: int = 0
+    bad_from: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class MemoryVolume:
+    """Keeps the contract of `Volume`; ``docked`` False is a recorder that left.
+
+    Attributes:
+        odd: Entries that are no files.
+        pull_after_chunks: Leave after that many chunks, of all files together.
+        second_reads: What a file gives instead when it is read from its start again.
+        read_bytes: By path.
+    """
+
+    files: dict[bytes, Stored] = field(default_factory=dict)
+    odd: list[RawEntry] = field(default_factory=list)
+    chunk_bytes: int = 1 << 20
+    pull_after_chunks: int | None = None
+    second_reads: dict[bytes, bytes] = field(default_factory=dict)
+    docked: bool = True
+    read_bytes: Counter[bytes] = field(default_factory=Counter)
+    starts: Counter[bytes] = field(default_factory=Counter)
+
+    def entries(self) -> Iterator[RawEntry]:
+        self.check_docked()
+        seen: set[bytes] = set()
+        for path, stored in self.files.items():
+            folders = path.split(b"/")[:-1]
+            for depth in range(1, len(folders) + 1):
+                folder = b"/".join(folders[:depth])
+                if folder not in seen:
+                    seen.add(folder)
+                    kind = EntryKind.TOO_DEEP if depth >= MAX_DEPTH else EntryKind.DIRECTORY
+                    if depth <= MAX_DEPTH:
+                        yield RawEntry(path=folder, kind=kind)
+            if len(folders) < MAX_DEPTH:
+                yield RawEntry(
+                    path=path,
+                    kind=EntryKind.FILE,
+                    size_bytes=len(stored.content),
+                    mtime_ns=clamp_mtime(stored.mtime_ns),
+                )
+        yield from self.odd
+        self.check_docked()
+
+    def read_small(self, path: bytes, *, max_bytes: int) -> bytes:
+        with self.open(path) as file:
+            if file.size_bytes > max_bytes:
+                raise SourceUnreadableError(f"{path!r}: not small")
+            return b"".join(file.chunks(offset_bytes=0))
+
+    @contextlib.contextmanager
+    def open(self, path: bytes) -> Iterator["MemoryFile"]:
+        self.check_docked()
+        if path not in self.files:
+            raise SourceUnreadableError(f"{path!r}: no regular file")
+        yield MemoryFile(self, path)
+
+    def check_docked(self) -> None:
+        if self.pull_after_chunks == 0:
+            self.docked = False
+        if not self.docked:
+            raise SourceVanishedError("pulled")
+
+
+class MemoryFile:
+    def __init__(self, volume: MemoryVolume, path: bytes) -> None:
+        self._volume = volume
+        self._path = path
+        stored = volume.files[path]
+        self.size_bytes = len(stored.content)
+        self.mtime_ns = clamp_mtime(stored.mtime_ns)
+
+    def chunks(self, *, offset_bytes: int) -> Iterator[bytes]:
+        volume, path = self._volume, self._path
+        stored = volume.files[path]
+        content = stored.content
+        if volume.starts[path] and offset_bytes == 0:
+            content = volume.second_reads.get(path, content)
+        volume.starts[path] += 1
+        position = offset_bytes
+        while True:
+            volume.check_docked()
+            if stored.bad_from is not None and position >= stored.bad_from:
+                raise SourceUnreadableError(f"{path!r}: bad from {stored.bad_from}")
+            end = min(position + volume.chunk_bytes, stored.bad_from or len(content))
+            chunk = content[position:end]
+            if not chunk:
+                return
+            if volume.pull_after_chunks is not None:
+                volume.pull_after_chunks -= 1
+            volume.read_bytes[path] += len(chunk)
+            yield chunk
+            position += len(chunk)
