@@ -18,7 +18,7 @@ SITE: Final = f"{ROOT}/site/#"
 
 # An envelope, its topic and MQTT's properties. One figure for the whole site: mosquitto drops a
 # message that its receiver's own limit does not admit, and tells nobody.
-MAX_PACKET_BYTES: Final = MAX_ENVELOPE_BYTES + 64 * 1024
+MAX_PACKET_BYTES: Final = MAX_ENVELOPE_BYTES + 1024
 
 _MAX_PORT: Final = 65_535
 _DOCK_WRITES: Final = (
@@ -87,9 +87,10 @@ def mosquitto_conf(settings: BrokerSettings) -> str:
         f"acl_file {_path(settings.acl)}",
         *([f"user {_word(settings.run_as)}"] if settings.run_as is not None else []),
         "",
-        "# How much: a broker that runs out of memory serves nobody.",
+        "# How much: a broker that runs out of memory serves nobody. Clients learn the size when",
+        "# they connect; message_size_limit would break their connection instead (2.0.11 answers",
+        "# with a reason code that MQTT 5 does not allow there).",
         f"max_packet_size {MAX_PACKET_BYTES}",
-        f"message_size_limit {MAX_ENVELOPE_BYTES}",
         "max_inflight_messages 20",
         f"max_queued_messages {settings.max_queued_messages}",
         f"max_queued_bytes {settings.max_queued_bytes}",
@@ -127,6 +128,7 @@ def acl() -> str:
         "# A dock: writes its own topics, reads its own receipts and what the site publishes.",
         *(f"pattern write {dock}/{_filter(channel)}" for channel in _DOCK_WRITES),
         f"pattern read {dock}/{Channel.RECEIPTS.value}",
+        "# mosquitto warns that the next line names nobody; everybody is meant.",
         f"pattern read {SITE}",
         "",
         f"user {ARCHIVE}",
