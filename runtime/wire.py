@@ -3,8 +3,8 @@
 aiomqtt gives us the event loop's side of paho: connecting, reading, writing, keep-alive. Its own
 calls are not used: they drop reason codes, and when the connection breaks they go on waiting.
 Beyond its public API we use `aiomqtt.Client._client` (the paho client) and `._disconnected` (set
-when reading or writing raised), and paho's `Client._sock_close`;
-tests/runtime/test_link_library.py fails when one of them goes away or changes its meaning.
+when reading raised), and paho's `Client._sock_close`; tests/runtime/test_link_library.py fails
+when one of them goes away or changes its meaning.
 """
 
 import asyncio
@@ -64,6 +64,7 @@ class Wire:
         self._ended = asyncio.Event()
         self._answers: dict[int, asyncio.Future[ReasonCode]] = {}
         self._window = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._loop = asyncio.get_running_loop()
         self._client = client
         self._client._disconnected.add_done_callback(self._on_failure)  # noqa: SLF001 -- see above
         self._paho = self._client._client  # noqa: SLF001 -- see above
@@ -74,6 +75,7 @@ class Wire:
         self._paho.on_message = self._on_message
         self._paho.on_publish = self._on_publish
         self._paho.on_subscribe = self._on_subscribe
+        self._paho.on_socket_register_write = self._on_socket_register_write
 
     async def connect(self) -> None:
         """Connect.
@@ -117,7 +119,6 @@ class Wire:
             _log.warning("the broker did not take our goodbye within %g s", _LEAVE_TIMEOUT_S)
         finally:
             self._lose("we left")
-            self._paho._sock_close()  # noqa: SLF001 -- see above
 
     async def subscribe(self, topic: str, *, qos: int, timeout_s: float) -> ReasonCode:
         """Send a SUBSCRIBE; return what the SUBACK says.
@@ -183,7 +184,7 @@ class Wire:
         return info.mid
 
     async def _answer(self, mid: int) -> ReasonCode:
-        answer: asyncio.Future[ReasonCode] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[ReasonCode] = self._loop.create_future()
         self._answers[mid] = answer
         try:
             return await answer
@@ -206,9 +207,25 @@ class Wire:
                 if not answer.done():
                     answer.set_exception(LinkLostError(why))
             # Not at once: paho may be in a callback, under a lock that closing takes too.
-            loop = asyncio.get_running_loop()
-            loop.call_soon(self._paho._sock_close)  # noqa: SLF001 -- see above
+            self._loop.call_soon(self._paho._sock_close)  # noqa: SLF001 -- see above
         return LinkLostError(self._lost)
+
+    def _on_socket_register_write(
+        self, _client: paho.Client, _userdata: Any, socket: "paho.SocketLike"
+    ) -> None:
+        # May be called in the thread that connects.
+        self._loop.call_soon_threadsafe(self._watch, socket)
+
+    def _watch(self, socket: "paho.SocketLike") -> None:
+        # aiomqtt would watch a number, which by now may belong to another's new file.
+        if socket.fileno() >= 0 and self._paho.want_write():
+            self._loop.add_writer(socket.fileno(), self._write)
+
+    def _write(self) -> None:
+        try:
+            self._paho.loop_write()
+        except Exception as error:  # noqa: BLE001 -- nobody is above us but the loop, which goes on
+            self._lose(f"writing failed: {error!r}")
 
     # paho calls these in the loop's thread.
 
@@ -243,7 +260,7 @@ class Wire:
 
     def _on_failure(self, disconnected: asyncio.Future[None]) -> None:
         if not disconnected.cancelled():
-            self._lose(f"reading or writing failed: {disconnected.exception()!r}")
+            self._lose(f"reading failed: {disconnected.exception()!r}")
 
     def _on_message(self, _client: paho.Client, _userdata: Any, arrived: paho.MQTTMessage) -> None:
         message = Message(

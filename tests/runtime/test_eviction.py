@@ -86,6 +86,17 @@ def test_memory_is_no_disk() -> None:
     assert verdict is Eviction.UNPROVED
 
 
+def test_memory_that_holds_nothing_is_no_disk() -> None:
+    """No cached pages prove something only where the next read comes from a disk."""
+    fd = os.memfd_create("hole")
+    os.ftruncate(fd, SIZE_BYTES)
+    pages, verdict = cached_pages(fd, SIZE_BYTES), evict(fd, size_bytes=SIZE_BYTES)
+    os.close(fd)
+
+    assert pages == 0
+    assert verdict is Eviction.UNPROVED
+
+
 def test_nothing_has_no_pages(written: int) -> None:
     """An empty file has nothing that could come from memory."""
     assert cached_pages(written, 0) == 0

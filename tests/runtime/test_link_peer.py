@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 import pytest
@@ -18,8 +18,11 @@ from runtime.link import (
     open_link,
 )
 
+pytestmark = pytest.mark.usefixtures("quiet_loop")
+
 PATIENCE_S: Final = 60
 CONNACK: Final = bytes.fromhex("20 03 00 00 00")
+CONNACK_ONE_AT_A_TIME: Final = bytes.fromhex("20 06 00 00 03 21 0001")
 BUSY: Final = bytes.fromhex("20 03 00 89 00")
 SHUTTING_DOWN: Final = bytes.fromhex("e0 02 8b 00")
 PUBLISH: Final = bytes.fromhex("32 06 0001 61 0007 00")
@@ -29,28 +32,40 @@ UNKNOWN_REASON: Final = bytes.fromhex("e0 02 7f 00")
 UNKNOWN_PACKET: Final = bytes.fromhex("00 00")
 
 
+Converse = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
 @contextlib.asynccontextmanager
-async def peer(*says: bytes, hangs_up: bool) -> AsyncIterator[LinkSettings]:
-    """Listen, say one thing for each that is heard, and then close or keep silent."""
+async def listen(converse: Converse) -> AsyncIterator[LinkSettings]:
+    """Accept one connection, and wait for its end."""
     over = asyncio.Event()
 
-    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
-            for saying in says:
-                await reader.read(1 << 16)
-                writer.write(saying)
-            if hangs_up:
-                writer.write_eof()
-            while await reader.read(1 << 16):
-                pass
+            await converse(reader, writer)
         writer.transport.abort()
         over.set()
 
-    server = await asyncio.start_server(converse, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     async with server:
         host, port = server.sockets[0].getsockname()
         yield LinkSettings(host=host, port=port, client_id="rx", tls=None)
     await over.wait()
+
+
+def peer(*says: bytes, hangs_up: bool) -> contextlib.AbstractAsyncContextManager[LinkSettings]:
+    """Say one thing for each that is heard, and then close or keep silent."""
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for saying in says:
+            await reader.read(1 << 16)
+            writer.write(saying)
+        if hangs_up:
+            writer.write_eof()
+        while await reader.read(1 << 16):
+            pass
+
+    return listen(converse)
 
 
 async def talk(settings: LinkSettings) -> list[Message]:
@@ -114,6 +129,35 @@ async def test_an_answer_to_nothing_is_ignored() -> None:
     """A PUBACK that nobody waits for changes nothing."""
     async with peer(CONNACK, PUBACK_OF_NOTHING + PUBLISH, hangs_up=True) as settings:
         assert len(await talk(settings)) == 1
+
+
+async def test_the_announced_window_is_kept() -> None:
+    """A peer that takes one unanswered message gets one, whatever else it is told meanwhile."""
+    heard = bytearray()
+    subscribed = asyncio.Event()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1 << 16)
+        writer.write(CONNACK_ONE_AT_A_TIME)
+        while chunk := await reader.read(1 << 16):
+            heard.extend(chunk)
+            if b"filter" in heard:
+                subscribed.set()
+
+    async with listen(converse) as settings, open_link(settings) as link:
+        waiting: set[asyncio.Task[object]] = {
+            asyncio.create_task(link.publish("topic", b"")),
+            asyncio.create_task(link.publish("topic", b"")),
+        }
+        await asyncio.sleep(0)
+        waiting.add(asyncio.create_task(link.subscribe("filter")))
+        async with asyncio.timeout(PATIENCE_S):
+            await subscribed.wait()
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+
+    assert heard.count(b"topic") == 1
 
 
 @settings(deadline=None, max_examples=50)

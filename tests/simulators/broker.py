@@ -69,13 +69,15 @@ class Broker:
     def start(self) -> None:
         """Start it, and return when its port answers.
 
+        It dies with the thread that starts it, so that a test run that is killed leaves no broker.
+
         Raises:
             RuntimeError: It ended instead, or did not answer in time; with its log.
         """
         program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [program, "-c", str(self._configuration)],
+                ["setpriv", "--pdeathsig", "KILL", program, "-c", str(self._configuration)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
