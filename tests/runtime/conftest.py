@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.simulators.broker import Broker
+from tests.simulators.cable import Cable, lay_cable
 
 
 @pytest.fixture
@@ -13,6 +14,13 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     """A running broker that lets everybody do everything."""
     with Broker(tmp_path / "broker") as running:
         yield running
+
+
+@pytest.fixture
+async def cable(broker: Broker) -> AsyncIterator[Cable]:
+    """A cable to that broker, plugged in."""
+    async with lay_cable(broker.host, broker.port) as laid:
+        yield laid
 
 
 @pytest.fixture
