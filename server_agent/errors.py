@@ -42,7 +42,7 @@ class UnknownSignerError(AdmissionError):
 
 
 class UnprocessableMessageError(AdmissionError):
-    """A message could not be taken in though no check refused it: our bug; it is kept, and shown."""
+    """A message could not be taken in though no check refused it: our bug. It is kept."""
 
     code = "E-ADM-103"
     retry = Retry.NEVER
@@ -115,15 +115,8 @@ class RegistryFileError(ConfigurationError):
         self.problem = problem
 
 
-class CatalogueUrlError(ConfigurationError):
-    """The catalogue's URL names no database that this release can use."""
-
-    code = "E-CFG-102"
-    retry = Retry.NEVER
-
-
 class SigningKeyError(ConfigurationError):
     """The archive's signing key and its certificate do not belong together."""
 
-    code = "E-CFG-103"
+    code = "E-CFG-102"
     retry = Retry.NEVER

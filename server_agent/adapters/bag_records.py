@@ -73,6 +73,11 @@ async def load_arrived(connection: AsyncConnection) -> list[IncomingEntry]:
     return [_entry(row) for row in (await connection.execute(bag_queries.arrived_files())).all()]
 
 
+async def load_missing(connection: AsyncConnection) -> list[IncomingEntry]:
+    """Return the files that admitted manifests miss."""
+    return [_entry(row) for row in (await connection.execute(bag_queries.missing_files())).all()]
+
+
 async def load_complete_groups(connection: AsyncConnection) -> list[int]:
     """Return the numbers of groups whose files have all arrived and that have no bag."""
     return list((await connection.execute(bag_queries.complete_groups())).scalars().all())
@@ -116,7 +121,7 @@ async def record_bag(
 async def load_unreceipted(
     connection: AsyncConnection, manifest_id: ManifestId
 ) -> tuple[bytes, list[GroupBag]] | None:
-    """Return an admitted manifest's envelope and its groups; None if it is not, or no longer, so."""
+    """Return an admitted manifest's envelope and its groups; None if it is in another state."""
     envelope = (await connection.execute(bag_queries.unreceipted(manifest_id))).scalar_one_or_none()
     if envelope is None:
         return None

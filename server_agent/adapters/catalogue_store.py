@@ -1,14 +1,12 @@
 """The catalogue's database: opened, migrated, written by one connection, read by others.
 
-All that is of SQLite alone stands here: how a connection is set up, and that a file's place in the
-URL is relative to the configuration. PostgreSQL needs neither.
+All that is of SQLite alone stands here: how a connection is set up. PostgreSQL needs none of it.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from importlib.resources import as_file, files
-from pathlib import Path
 from typing import Final
 
 from alembic import command
@@ -16,38 +14,16 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from server_agent.errors import CatalogueNewerError, CatalogueUrlError
-
-DRIVERS: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
+from server_agent.errors import CatalogueNewerError
 
 _SQLITE: Final = "sqlite"
 _READERS: Final = 4
 _BUSY_TIMEOUT_MS: Final = 30_000
-
-
-def parse_url(text: str, *, base: Path) -> URL:
-    """Return a catalogue's URL; the path of an SQLite file is relative to *base*.
-
-    Raises:
-        CatalogueUrlError: It is no URL, of another driver, or names no file.
-    """
-    try:
-        url = make_url(text)
-    except ArgumentError as error:
-        raise CatalogueUrlError(f"{text!r}: {error}") from None
-    if url.drivername not in DRIVERS:
-        raise CatalogueUrlError(f"{url.drivername!r} is none of {', '.join(DRIVERS)}")
-    if url.get_backend_name() != _SQLITE:
-        return url
-    if not url.database or url.database.startswith(("file:", ":")):
-        raise CatalogueUrlError("the catalogue needs a file; a database in memory is soon lost")
-    return url.set(database=str(base.absolute() / url.database))
 
 
 class CatalogueStore:

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Row as Found
@@ -10,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from protocol.chain import ChainHead
 from protocol.identifiers import DockId, ManifestId
+from protocol.keys import KeyId
 from server_agent.catalogue import queries
 from server_agent.catalogue.book import Book, Changes, Kept
 from server_agent.catalogue.rows import BagFacts, Row, file_rows, group_row
@@ -18,6 +21,15 @@ from server_agent.intake.missing import ArchivedFile
 from server_agent.intake.states import FileState, ManifestState
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedRegistry:
+    """A registry as it was signed."""
+
+    version: int
+    content_sha256: str
+    envelope: bytes
 
 
 async def load_book(connection: AsyncConnection, claims: Sequence[Claim]) -> Book:
@@ -139,6 +151,50 @@ async def load_receipts(
     """Return the receipts of those manifests that have one."""
     rows = await _found(connection, queries.receipts, ids)
     return {row.manifest_id: row.receipt for row in rows if row.receipt is not None}
+
+
+async def load_registry(connection: AsyncConnection) -> IssuedRegistry | None:
+    """Return the registry that was issued last."""
+    row = (await connection.execute(queries.latest_registry())).one_or_none()
+    if row is None:
+        return None
+    return IssuedRegistry(
+        version=row.version, content_sha256=row.content_sha256, envelope=row.envelope
+    )
+
+
+async def record_registry(
+    connection: AsyncConnection, issued: IssuedRegistry, *, now_utc: datetime
+) -> None:
+    """Keep a registry that is issued."""
+    row = {
+        "version": issued.version,
+        "content_sha256": issued.content_sha256,
+        "issued_at": now_utc,
+        "envelope": issued.envelope,
+    }
+    await connection.execute(queries.add_registry(), row)
+
+
+async def keep_certificates(
+    connection: AsyncConnection,
+    certificates: Mapping[KeyId, tuple[DockId, bytes]],
+    now_utc: datetime,
+) -> None:
+    """Keep the certificates of docks' keys; one that is known stays as it is."""
+    known = {
+        row.key_id
+        for row in await _found(connection, queries.certificates_known, certificates.keys())
+    }
+    await _add(
+        connection,
+        queries.add_certificates(),
+        [
+            {"key_id": key_id, "dock": dock, "certificate_pem": pem, "known_since": now_utc}
+            for key_id, (dock, pem) in certificates.items()
+            if key_id not in known
+        ],
+    )
 
 
 async def _found(

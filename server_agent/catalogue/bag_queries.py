@@ -48,6 +48,15 @@ def arrived_files() -> Select[Any]:
     )
 
 
+def missing_files() -> Select[Any]:
+    """Files whose bytes are wanted."""
+    return (
+        select(*_INCOMING)
+        .join(groups, files.c.group_id == groups.c.group_id)
+        .where(groups.c.bag_id.is_(None), files.c.state == FileState.MISSING.value)
+    )
+
+
 def mark_files(file_ids: Collection[int], *, before: FileState, after: FileState) -> Update:
     """Let files go from one state to another; those in a third state stay."""
     return (

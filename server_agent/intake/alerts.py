@@ -29,11 +29,9 @@ def read_alert(dock: DockId, untrusted: bytes, *, site: KnownSite) -> Alert | Re
         return _refused(FindingCode.STATEMENT_UNREADABLE, str(error))
     if alert.dock != dock:
         return _refused(FindingCode.OTHER_DOCK, f"an alert of dock {alert.dock!r} on {dock!r}")
-    if b"\\u0000" in untrusted:
-        # PostgreSQL has no text with a NUL.
-        return _refused(FindingCode.STATEMENT_UNREADABLE, "a text with a NUL")
-    if not has_utc(alert.raised_at):
-        return _refused(FindingCode.STATEMENT_UNREADABLE, f"raised at {alert.raised_at}")
+    # PostgreSQL has no text with a NUL.
+    if b"\\u0000" in untrusted or not has_utc(alert.raised_at):
+        return _refused(FindingCode.STATEMENT_UNREADABLE, "a text or time that cannot be kept")
     return alert
 
 

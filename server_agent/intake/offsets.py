@@ -38,7 +38,7 @@ class UploadFault(Enum):
     OFFSET_DIFFERS = "E-UPL-107"
     TOO_LONG = "E-UPL-108"
     DIGEST_DIFFERS = "E-UPL-109"
-    SUPERSEDED = "E-UPL-110"
+    OVERTAKEN = "E-UPL-110"
     STALLED = "E-UPL-111"
     BUSY = "E-UPL-112"
     ARCHIVE_FULL = "E-UPL-113"

@@ -1,0 +1,3 @@
+from server_agent.cli import main
+
+raise SystemExit(main())

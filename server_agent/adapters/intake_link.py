@@ -1,0 +1,210 @@
+"""The archive's side of MQTT: what docks publish comes in, what the archive signed goes out.
+
+A message is acknowledged when it is committed and answered, and not before. An answer that gets
+lost does no harm: the dock asks again until it has its receipt.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from protocol import strict_json
+from protocol.errors import ProtocolError
+from protocol.identifiers import DockId
+from protocol.messages import MAX_TELEMETRY_BYTES, DockStatus
+from protocol.topics import REGISTRY, Channel, of_all_docks, of_dock, parse_dock_topic
+from runtime.link import (
+    Link,
+    LinkError,
+    LinkLostError,
+    LinkRefusedError,
+    LinkSettings,
+    Message,
+    open_link,
+)
+from server_agent.catalogue.book import Received
+from server_agent.signing import Answer
+
+CLIENT_ID: Final = "bayward-archive"
+
+_MANIFESTS: Final = of_all_docks(Channel.MANIFESTS)
+_ALERTS: Final = of_all_docks(Channel.ALERTS)
+_STATUS: Final = of_all_docks(Channel.STATUS)
+# One transaction: as many messages as are there, but no more than can be parsed in a second.
+_BATCH_MESSAGES: Final = 128
+_BATCH_BYTES: Final = 8 * 1024 * 1024
+_UNSENT_ANSWERS: Final = 10_000
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 10.0
+
+_log = structlog.get_logger(__name__)
+
+
+class IntakeLink:
+    """Connects, and connects again, until cancelled."""
+
+    def __init__(
+        self,
+        settings: LinkSettings,
+        *,
+        take: Callable[[Sequence[Received]], Awaitable[Sequence[Answer]]],
+        registry: Callable[[], bytes],
+    ) -> None:
+        """Link the broker that *settings* name with the archive.
+
+        Args:
+            settings: With CLIENT_ID and the archive's certificate.
+            take: Keeps messages durably, in order, and returns what to answer.
+            registry: Returns the signed registry that is in force.
+        """
+        self._settings = settings
+        self._take = take
+        self._registry = registry
+        self._registry_changed = asyncio.Event()
+        self._unsent: asyncio.Queue[Answer] = asyncio.Queue(_UNSENT_ANSWERS)
+        self._online: dict[DockId, bool] = {}
+
+    def publish(self, answer: Answer) -> None:
+        """Let an answer go out when there is a connection."""
+        try:
+            self._unsent.put_nowait(answer)
+        except asyncio.QueueFull:
+            _log.warning("answer dropped: the dock asks again", dock=answer.dock)
+
+    def publish_registry(self) -> None:
+        """Let the registry go out again: it has changed."""
+        self._registry_changed.set()
+
+    async def run(self) -> None:
+        """Keep the link until cancelled."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                async with open_link(self._settings) as link:
+                    _log.info("broker connected", session_present=link.session_present)
+                    pause_s = _FIRST_PAUSE_S
+                    await self._serve(link)
+            except* LinkError as group:
+                _log.warning("broker lost", reasons=[str(one) for one in _leaves(group)])
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _serve(self, link: Link) -> None:
+        arrived: asyncio.Queue[Message] = asyncio.Queue()
+        for topic in (_MANIFESTS, _ALERTS, _STATUS):
+            await link.subscribe(topic)
+        self._registry_changed.set()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._receive(link, arrived), name="intake receive")
+            tasks.create_task(self._take_in(link, arrived), name="intake take in")
+            tasks.create_task(self._send_answers(link), name="intake answer")
+            tasks.create_task(self._send_registry(link), name="intake registry")
+
+    async def _receive(self, link: Link, arrived: asyncio.Queue[Message]) -> None:
+        # The broker's window for us bounds the queue: nothing in it has been acknowledged.
+        async for message in link.messages():
+            arrived.put_nowait(message)
+
+    async def _take_in(self, link: Link, arrived: asyncio.Queue[Message]) -> None:
+        while True:
+            batch = await _next_batch(arrived)
+            kept = [
+                Received(untrusted_topic=message.topic, untrusted_body=message.payload)
+                for message in batch
+                if not self._is_status(message)
+            ]
+            if kept:
+                await _publish_all(link, await self._take_until_kept(kept))
+            for message in batch:
+                await link.acknowledge(message)
+
+    async def _take_until_kept(self, messages: Sequence[Received]) -> Sequence[Answer]:
+        """While our own disk fails, messages stay with the broker: nothing is acknowledged."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._take(messages)
+            except (SQLAlchemyError, OSError):
+                _log.exception("messages could not be kept", messages=len(messages))
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _send_answers(self, link: Link) -> None:
+        while True:
+            answer = await self._unsent.get()
+            try:
+                await _publish_all(link, [answer])
+            except LinkLostError:
+                self.publish(answer)
+                raise
+
+    async def _send_registry(self, link: Link) -> None:
+        while True:
+            await self._registry_changed.wait()
+            self._registry_changed.clear()
+            try:
+                await link.publish(REGISTRY, self._registry(), retain=True)
+            except LinkRefusedError as error:
+                _log.error("registry refused by the broker", reason=str(error))
+            else:
+                _log.info("registry published")
+
+    def _is_status(self, message: Message) -> bool:
+        """Return whether a message is about a dock's presence, which the log is told of."""
+        try:
+            topic = parse_dock_topic(message.topic)
+            if topic.channel is not Channel.STATUS:
+                return False
+            status = strict_json.parse(message.payload, DockStatus, max_bytes=MAX_TELEMETRY_BYTES)
+        except (ProtocolError, ValueError) as error:
+            is_status = message.topic.endswith(f"/{Channel.STATUS.value}")
+            if is_status:
+                _log.warning("dock status unreadable", topic=message.topic, reason=str(error))
+            return is_status
+        if self._online.get(topic.dock) != status.online:
+            self._online[topic.dock] = status.online
+            _log.info(
+                "dock online" if status.online else "dock offline",
+                dock=topic.dock,
+                pending=status.pending_manifests,
+            )
+        return True
+
+
+async def _next_batch(arrived: asyncio.Queue[Message]) -> list[Message]:
+    batch = [await arrived.get()]
+    size_bytes = len(batch[0].payload)
+    while not arrived.empty() and len(batch) < _BATCH_MESSAGES and size_bytes < _BATCH_BYTES:
+        batch.append(arrived.get_nowait())
+        size_bytes += len(batch[-1].payload)
+    return batch
+
+
+async def _publish_all(link: Link, answers: Sequence[Answer]) -> None:
+    """Publish *answers* in order; one that the broker refuses is lost, which does no harm.
+
+    Raises:
+        LinkLostError: The connection ended.
+    """
+
+    async def publish(answer: Answer) -> None:
+        try:
+            await link.publish(of_dock(answer.dock, Channel.RECEIPTS), answer.envelope)
+        except LinkRefusedError as error:
+            _log.warning("answer refused by the broker", dock=answer.dock, reason=str(error))
+
+    results = await asyncio.gather(*map(publish, answers), return_exceptions=True)
+    for failure in results:
+        if failure is not None:
+            raise failure
+
+
+def _leaves(group: BaseExceptionGroup[LinkError]) -> list[BaseException]:
+    return [
+        leaf
+        for one in group.exceptions
+        for leaf in (_leaves(one) if isinstance(one, BaseExceptionGroup) else [one])
+    ]

@@ -1,0 +1,306 @@
+"""From files that have arrived to bags, and from bags to receipts."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from protocol.errors import ProtocolError
+from protocol.identifiers import ManifestId
+from protocol.receipt import ArchivedBag
+from server_agent.adapters.bag_records import (
+    CompleteGroup,
+    GroupBag,
+    IncomingEntry,
+    load_arrived,
+    load_bagged,
+    load_certificate,
+    load_complete_group,
+    load_complete_groups,
+    load_states,
+    load_unreceipted,
+    mark_file,
+    record_bag,
+    record_receipt,
+)
+from server_agent.adapters.bag_writer import BagWriter
+from server_agent.adapters.catalogue_store import CatalogueStore
+from server_agent.adapters.chain_records import load_book, load_file_states
+from server_agent.adapters.upload_slots import in_thread
+from server_agent.adapters.uploads import Uploads
+from server_agent.alarms import Alarms
+from server_agent.archive.layout import bag_path, docking_bag_path
+from server_agent.archive.request import BagFile, BagRequest
+from server_agent.catalogue.rows import describe_bag, docked_on
+from server_agent.errors import (
+    KeptManifestError,
+    ReadBackError,
+    ServerError,
+    UnknownSignerError,
+)
+from server_agent.intake.checks import Claim, read_kept
+from server_agent.intake.missing import groups_of, missing_files
+from server_agent.intake.states import FileState, ManifestState
+from server_agent.ledger import statements
+from server_agent.signing import Answer, Signer
+
+# Reading back is the disk's work: more at a time would only make each take longer.
+_CLOSING_AT_ONCE: Final = 2
+_DISK_FAILED: Final = "E-ARC-105"
+
+_log = structlog.get_logger(__name__)
+
+
+class Archiver:
+    """Closes the bags of groups whose files have all arrived."""
+
+    def __init__(
+        self,
+        store: CatalogueStore,
+        bags: BagWriter,
+        uploads: Uploads,
+        *,
+        signer: Signer,
+        alarms: Alarms,
+        ca_pem: bytes,
+        arrivals: asyncio.Queue[int],
+        publish: Callable[[Answer], None],
+    ) -> None:
+        """Archive what arrives.
+
+        Args:
+            store: The catalogue.
+            bags: The archive's tree.
+            uploads: Told which files have to come again.
+            signer: Signs receipts.
+            alarms: Told what keeps a bag from being closed.
+            ca_pem: The site's authority; each bag carries it.
+            arrivals: Numbers of groups that a file has arrived of.
+            publish: Takes an answer for its dock; it may be lost, for the dock asks again.
+        """
+        self._store = store
+        self._bags = bags
+        self._uploads = uploads
+        self._signer = signer
+        self._alarms = alarms
+        self._ca_pem = ca_pem
+        self._arrivals = arrivals
+        self._publish = publish
+        self._closing: set[int] = set()
+        self._asked_again: set[int] = set()
+
+    async def run(self) -> None:
+        """Close bags until cancelled."""
+        async with asyncio.TaskGroup() as workers:
+            for number in range(_CLOSING_AT_ONCE):
+                workers.create_task(self._work(), name=f"archiver {number}")
+
+    async def reconcile(self) -> None:
+        """Take up what an earlier run left; before anything is received.
+
+        Raises:
+            OSError: Our disk failed.
+        """
+        async with self._store.reading() as connection:
+            arrived = await load_arrived(connection)
+            complete = set(await load_complete_groups(connection))
+        # Complete groups are checked, byte by byte, when their bags are closed.
+        held = [entry for entry in arrived if entry.group_id not in complete]
+        lost = await in_thread(lambda: [one for one in held if not self._is_whole(one)])
+        if lost:
+            await self._want_again(lost)
+            await self._alarms.sound(
+                ReadBackError.code,
+                "Files that had arrived are not there any more; docks have to send them again.",
+                {"files": str(len(lost)), "first": lost[0].digests.sha256},
+            )
+        await self._receipt_bagged()
+        await self._tidy_incoming()
+        await self.sweep()
+
+    async def sweep(self) -> None:
+        """Try once more to close what is complete and has no bag."""
+        async with self._store.reading() as connection:
+            for group_id in await load_complete_groups(connection):
+                self._arrivals.put_nowait(group_id)
+
+    async def _work(self) -> None:
+        while True:
+            group_id = await self._arrivals.get()
+            if group_id in self._closing:
+                self._asked_again.add(group_id)
+                continue
+            self._closing.add(group_id)
+            try:
+                await self._close(group_id)
+            finally:
+                self._closing.discard(group_id)
+                if group_id in self._asked_again:
+                    self._asked_again.discard(group_id)
+                    self._arrivals.put_nowait(group_id)
+
+    async def _close(self, group_id: int) -> None:
+        async with self._store.reading() as connection:
+            group = await load_complete_group(connection, group_id)
+        if group is None:
+            return
+        facts = {"manifest": group.manifest_id, "recording": group.recording_id or ""}
+        claim = _read_own(group.envelope)
+        try:
+            request = await self._request(group, claim)
+            bag = await in_thread(partial(self._bags.close_bag, request))
+        except ReadBackError as error:
+            wrong = [one for one in group.files if one.safe_name in error.safe_names]
+            await self._want_again(wrong or group.files)
+            await self._alarms.sound(
+                error.code,
+                "Files read back from the archive's disk differ; the dock has to send them again.",
+                facts | {"files": ", ".join(error.safe_names)},
+            )
+            await self._ask_again(claim)
+        except ServerError as error:
+            await self._alarms.sound(error.code, f"A bag cannot be closed: {error}"[:500], facts)
+        except OSError as error:
+            _log.exception("our disk failed under a bag", **facts)
+            await self._alarms.sound(
+                _DISK_FAILED,
+                "The archive's disk failed under a bag; it is tried again.",
+                facts | {"error": error.strerror or repr(error)},
+            )
+        else:
+            await self._record(group, bag)
+
+    async def _record(self, group: CompleteGroup, bag: ArchivedBag) -> None:
+        async with self._store.writing() as connection:
+            now_utc = self._signer.clock()
+            await record_bag(connection, group.group_id, bag, now_utc=now_utc)
+            answer = await self._receipt_if_done(connection, group.manifest_id)
+        _log.info("bag archived", path=bag.path, files=bag.files, size_bytes=bag.size_bytes)
+        await self._send(answer, group.manifest_id)
+
+    async def _receipt_if_done(
+        self, connection: AsyncConnection, manifest_id: ManifestId
+    ) -> Answer | None:
+        found = await load_unreceipted(connection, manifest_id)
+        if found is None:
+            return None
+        claim = _read_own(found[0])
+        bags = _describe(claim, found[1])
+        if bags is None:
+            return None
+        now_utc = self._signer.clock()
+        receipt = self._signer.receipt(claim, bags, now_utc=now_utc)
+        await record_receipt(connection, manifest_id, receipt, now_utc=now_utc)
+        return Answer(dock=claim.dock, envelope=receipt)
+
+    async def _send(self, answer: Answer | None, manifest_id: ManifestId) -> None:
+        if answer is not None:
+            self._publish(answer)
+            await in_thread(partial(self._bags.forget_incoming, manifest_id))
+
+    async def _request(self, group: CompleteGroup, claim: Claim) -> BagRequest:
+        async with self._store.reading() as connection:
+            certificate = await load_certificate(connection, claim.sealed.key_id)
+        if certificate is None:
+            raise UnknownSignerError(f"no certificate for {claim.sealed.key_id}")
+        return bag_request(group, claim, certificate_pem=certificate, ca_pem=self._ca_pem)
+
+    async def _want_again(self, entries: Sequence[IncomingEntry]) -> None:
+        # First the catalogue: were the files removed first, a crash would leave it wrong.
+        async with self._store.writing() as connection:
+            for entry in entries:
+                await mark_file(
+                    connection, entry.file_id, before=FileState.ARRIVED, after=FileState.MISSING
+                )
+        for entry in entries:
+            await self._uploads.forget(entry)
+
+    async def _ask_again(self, claim: Claim) -> None:
+        """Tell the dock what is missing now; it believes that all of it was sent."""
+        manifest = claim.manifest
+        async with self._store.reading() as connection:
+            book = await load_book(connection, [claim])
+            states = await load_file_states(connection, [manifest.manifest_id])
+        missing = missing_files(manifest.staged_files(), states[manifest.manifest_id])
+        admission = statements.admit(
+            claim, head=book.head(claim.dock), missing=missing, now_utc=self._signer.clock()
+        )
+        self._publish(self._signer.answer(admission))
+
+    async def _receipt_bagged(self) -> None:
+        async with self._store.reading() as connection:
+            manifests = await load_bagged(connection)
+        for manifest_id in manifests:
+            async with self._store.writing() as connection:
+                answer = await self._receipt_if_done(connection, manifest_id)
+            await self._send(answer, manifest_id)
+
+    async def _tidy_incoming(self) -> None:
+        unfinished = await in_thread(lambda: {one.manifest_id for one in self._bags.unfinished()})
+        async with self._store.reading() as connection:
+            states = await load_states(connection, sorted(unfinished))
+        for manifest_id in sorted(unfinished):
+            if manifest_id not in states:
+                _log.warning("incoming files of an unknown manifest", manifest=manifest_id)
+            elif states[manifest_id] is ManifestState.ARCHIVED:
+                await in_thread(partial(self._bags.forget_incoming, manifest_id))
+
+    def _is_whole(self, entry: IncomingEntry) -> bool:
+        try:
+            found = self._uploads.path_of(entry).stat()
+        except FileNotFoundError:
+            return False
+        return found.st_size == entry.size_bytes
+
+
+def bag_request(
+    group: CompleteGroup, claim: Claim, *, certificate_pem: bytes, ca_pem: bytes
+) -> BagRequest:
+    """Return what the archive needs to close a group's bag."""
+    manifest = claim.manifest
+    recordings = {one.recording_id: one for one in manifest.recordings}
+    recording = recordings[group.recording_id] if group.recording_id else None
+    promised = {file.digests.sha256: file for file in manifest.staged_files()}
+    target = (
+        bag_path(recording.recorded_on, None, recording.recording_id)
+        if recording
+        else docking_bag_path(docked_on(manifest), manifest.docking_id, manifest.part)
+    )
+    return BagRequest(
+        manifest_id=manifest.manifest_id,
+        group=group.files[0].group,
+        target=target,
+        files=tuple(
+            BagFile(safe_name=entry.safe_name, file=promised[entry.digests.sha256])
+            for entry in group.files
+        ),
+        envelope=claim.envelope,
+        payload=claim.sealed.payload,
+        signature=claim.sealed.signature,
+        dock_certificate_pem=certificate_pem,
+        ca_pem=ca_pem,
+        recording=recording,
+        manifest=manifest,
+    )
+
+
+def _describe(claim: Claim, found: Sequence[GroupBag]) -> list[ArchivedBag] | None:
+    """Return what a receipt says; None while a group has no bag."""
+    by_recording = {one.recording_id: one for one in found}
+    described: list[ArchivedBag] = []
+    for group in groups_of(claim.manifest):
+        standing = by_recording[group.recording.recording_id if group.recording else None]
+        if standing.bag is None:
+            return None
+        described.append(describe_bag(group, standing.bag, existing=standing.existing))
+    return described
+
+
+def _read_own(envelope: bytes) -> Claim:
+    try:
+        return read_kept(envelope)
+    except ProtocolError as error:
+        raise KeptManifestError(f"{error.code}: {error}") from error
