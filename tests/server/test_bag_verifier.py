@@ -1,5 +1,6 @@
 """Each way in which a bag can be wrong, by its code, made from a good bag."""
 
+import errno
 import hashlib
 import json
 import os
@@ -340,3 +341,31 @@ def test_progress_reaches_the_end(bag: Bagged) -> None:
 
     assert [one.done_bytes for one in seen] == sorted(one.done_bytes for one in seen)
     assert seen[-1].done_bytes == seen[-1].total_bytes == bag.report().size_bytes
+
+
+def failing_disk(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Let every reading of the first clip fail."""
+    readv = os.readv
+
+    def fail(fd: int, buffers: list[memoryview]) -> int:
+        if Path(f"/proc/self/fd/{fd}").readlink().name == CLIP:
+            raise OSError(code, os.strerror(code))
+        return readv(fd, buffers)
+
+    monkeypatch.setattr(os, "readv", fail)
+
+
+def test_lost_sector(bag: Bagged, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clip whose bytes the disk has lost is F-BAG-001, and the other files are still judged."""
+    (bag.path / "notes.txt").touch()
+    failing_disk(monkeypatch, errno.EIO)
+
+    assert bag.codes() == [FindingCode.BAG_FILE_EXTRA, FindingCode.BAG_FILE_MISSING]
+
+
+def test_file_that_may_not_be_read(bag: Bagged, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A right that the reader lacks says nothing about the bag: it is an error, and no verdict."""
+    failing_disk(monkeypatch, errno.EACCES)
+
+    with pytest.raises(PermissionError):
+        bag.report()

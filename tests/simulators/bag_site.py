@@ -144,7 +144,26 @@ def build_site(
     pki = PkiFolder(directory)
     pki.create_authority(issued_at)
     pki.issue_dock(DOCK, issued_at)
-    recording = Recording(
+    manifest = _manifest(
+        _recording(clips, with_sm3=with_sm3, label=label),
+        tuple(_staged(path, content, with_sm3=with_sm3) for path, content in others.items()),
+        label=label,
+        sealed_at=sealed_at,
+    )
+    key = load_signing_key(directory / DOCK / "signing.key")
+    return BagSite(
+        pki=pki,
+        manifest=manifest,
+        envelope=sign_statement(manifest, Statement.MANIFEST, key),
+        content={
+            hashlib.sha256(content).hexdigest(): content
+            for content in (*clips.values(), *others.values())
+        },
+    )
+
+
+def _recording(clips: Mapping[bytes, bytes], *, with_sm3: bool, label: str) -> Recording:
+    return Recording(
         recording_id=RecordingId(_uuid7(f"recording {label}")),
         clips=tuple(
             Clip(
@@ -159,7 +178,12 @@ def build_site(
         date_basis=DateBasis.RECORDER_CLOCK,
         officer=OfficerId("012345"),
     )
-    manifest = Manifest(
+
+
+def _manifest(
+    recording: Recording, others: tuple[StagedFile, ...], *, label: str, sealed_at: datetime
+) -> Manifest:
+    return Manifest(
         manifest_id=ManifestId(_uuid7(f"manifest {label}")),
         dock=DOCK,
         sequence=1,
@@ -184,19 +208,7 @@ def build_site(
         evidence_level=EvidenceLevel.L2,
         agent="Bayward test",
         recordings=(recording,),
-        other_files=tuple(
-            _staged(path, content, with_sm3=with_sm3) for path, content in others.items()
-        ),
-    )
-    key = load_signing_key(directory / DOCK / "signing.key")
-    return BagSite(
-        pki=pki,
-        manifest=manifest,
-        envelope=sign_statement(manifest, Statement.MANIFEST, key),
-        content={
-            hashlib.sha256(content).hexdigest(): content
-            for content in (*clips.values(), *others.values())
-        },
+        other_files=others,
     )
 
 
