@@ -68,6 +68,7 @@ class TusArchive:
         self.patched_bytes = 0
         self.patching = 0
         self.most_patching = 0
+        self._patching_changed = asyncio.Event()
         self._uploads: dict[str, _Upload] = {}
         self._sync_bytes = sync_bytes
 
@@ -76,6 +77,12 @@ class TusArchive:
         digest = hashlib.sha256(content).hexdigest()
         self.wanted[manifest_id, digest] = len(content)
         return digest
+
+    async def until_patching(self, count: int) -> None:
+        """Return as soon as *count* files are being received at the same time."""
+        while self.patching < count:
+            self._patching_changed.clear()
+            await self._patching_changed.wait()
 
     def forget_uploads(self) -> None:
         """Let every upload that is not complete expire."""
@@ -147,6 +154,7 @@ class TusArchive:
             return _problem(409, "E-ARC-409", "another offset is expected")
         self.patching += 1
         self.most_patching = max(self.most_patching, self.patching)
+        self._patching_changed.set()
         try:
             return await self._receive(request, upload)
         finally:

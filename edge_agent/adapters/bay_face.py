@@ -1,0 +1,90 @@
+"""What one bay shows: its state, and what is known of the recorder in it."""
+
+from typing import Final
+
+import msgspec
+import structlog
+
+from edge_agent.adapters.bay_board import BayBoard
+from edge_agent.adapters.notice_store import Clock
+from edge_agent.bay.machine import BayEvent, advance
+from edge_agent.ingest.progress import BayProgress
+from protocol.identifiers import BayNumber, DockId
+from protocol.messages import BayMessage, BayState
+
+_MAX_TEXT: Final = 500
+_MAX_LABEL: Final = 128
+
+_log = structlog.get_logger(__name__)
+
+
+def empty_bay(dock: DockId, bay: BayNumber, clock: Clock) -> BayMessage:
+    """Return what a bay shows with nothing in it."""
+    return BayMessage(dock=dock, bay=bay, state=BayState.EMPTY, changed_at=clock())
+
+
+class BayFace:
+    """Writes one bay's message to the board; the table of transitions decides its state."""
+
+    def __init__(self, dock: DockId, bay: BayNumber, board: BayBoard, clock: Clock) -> None:
+        self._message = empty_bay(dock, bay, clock)
+        self._board = board
+        self._clock = clock
+
+    @property
+    def state(self) -> BayState:
+        """Where the bay stands."""
+        return self._message.state
+
+    def advance(self, event: BayEvent, *, problem: tuple[str, str] | None = None) -> None:
+        """Let *event* happen; an empty bay and a new attempt show nothing of what was before.
+
+        Args:
+            event: One that the table has a row for.
+            problem: The code and the words of what keeps the bay from going on.
+        """
+        before = self._message
+        state = advance(before.state, event)
+        if event in {BayEvent.LEFT, BayEvent.RETRY}:
+            self._message = empty_bay(before.dock, before.bay, self._clock)
+        self._message = msgspec.structs.replace(
+            self._message, state=state, changed_at=self._clock()
+        )
+        _log.info("bay", bay=before.bay, state=state.value, event=event.value)
+        self.show_problem(problem)
+
+    def show_problem(self, problem: tuple[str, str] | None) -> None:
+        """Show what keeps the bay from going on, or that nothing does any more."""
+        code, text = problem or (None, None)
+        self._replace(problem=code, problem_text=None if text is None else text[:_MAX_TEXT])
+
+    def show_name(self, *, model: str, serial: str) -> None:
+        """Show how the recorder names itself."""
+        self._replace(model=model[:_MAX_LABEL], serial=serial[:_MAX_LABEL])
+
+    def show_progress(self, progress: BayProgress) -> None:
+        """Show how far the docking is."""
+        recorder = progress.recorder
+        self._replace(
+            recorder=recorder.recorder_id,
+            model=recorder.model,
+            serial=recorder.serial,
+            officer=progress.officer,
+            docking_id=progress.docking_id,
+            files_total=progress.files_total,
+            files_done=progress.files_done,
+            bytes_total=progress.bytes_total,
+            bytes_done=progress.bytes_done,
+            rate_bytes_s=progress.rate_bytes_s,
+            remaining_s=progress.remaining_s,
+            current_file=progress.current_file,
+            findings=progress.findings,
+        )
+
+    def show_end(self, *, findings: int) -> None:
+        """Show a docking that is over: nothing moves any more."""
+        self._replace(findings=findings, rate_bytes_s=0, remaining_s=None, current_file=None)
+
+    def _replace(self, **changes: object) -> None:
+        self._message = msgspec.structs.replace(self._message, **changes)
+        self._board.show(self._message)

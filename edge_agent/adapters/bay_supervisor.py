@@ -1,0 +1,273 @@
+"""One bay from the arrival of a recorder to its leaving, over and over."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass, replace
+from enum import Enum, unique
+from pathlib import Path
+from typing import Any, Final, cast
+
+import structlog
+
+from edge_agent.adapters.bay_board import BayBoard
+from edge_agent.adapters.bay_face import BayFace
+from edge_agent.adapters.directory_presence import Arrived, DirectoryPresence, Left
+from edge_agent.adapters.directory_volume import DirectoryVolume
+from edge_agent.adapters.notice_store import Notice, NoticeStore
+from edge_agent.adapters.outbox_store import OutboxStore
+from edge_agent.adapters.pulse import Pulse
+from edge_agent.adapters.registry_book import RegistryBook
+from edge_agent.adapters.vitals import Vitals
+from edge_agent.bay.machine import BayEvent
+from edge_agent.docking import run_docking
+from edge_agent.errors import SourceVanishedError
+from edge_agent.ingest.progress import BayProgress
+from edge_agent.ports import DockingOutcome, DockingPorts, DockingSettings, OutcomeKind
+from protocol.findings import FindingCode
+from protocol.identifiers import BayNumber
+from protocol.messages import BayState
+from protocol.registry import RecorderEntry
+
+# Nothing is read before the site has said which recorders it knows.
+AWAITING_REGISTRY: Final = "E-BAY-102"
+# The dock's own disk failed, and a second try succeeded.
+DISK_FALTERED: Final = "E-BAY-103"
+
+# A volume that the reader has lost is soon found gone, or was never away.
+_GONE_TIMEOUT_S: Final = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaySettings:
+    """One bay; *read_limit_bytes_s* is None for as fast as it goes."""
+
+    number: BayNumber
+    path: Path
+    read_limit_bytes_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPace:
+    """When a docking that needs attention is tried again, while its recorder stays.
+
+    Attributes:
+        first_s: After this time; then after twice as long.
+        longest_s: The most between two tries.
+        most_sealed: After so many tries that sealed a manifest no other one is made, unless only
+            room was lacking: what cannot be read twice is not read a third time.
+    """
+
+    first_s: float = 30.0
+    longest_s: float = 1800.0
+    most_sealed: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BayParts:
+    """What all bays share.
+
+    Attributes:
+        receipts: Beats after each receipt that was committed.
+        on_sealed: Called after manifests were put into the outbox.
+    """
+
+    ports: DockingPorts
+    settings: DockingSettings
+    board: BayBoard
+    notices: NoticeStore
+    store: OutboxStore
+    registry: RegistryBook
+    receipts: Pulse
+    vitals: Vitals
+    on_sealed: Callable[[], None]
+
+
+@unique
+class _Then(Enum):
+    """What follows a docking while its recorder stays."""
+
+    NOTHING = "nothing"
+    RETRY_LATER = "retry_later"
+    RETRY_WITH_REGISTRY = "retry_with_registry"
+
+
+class BaySupervisor:
+    """Looks after one bay; `run` is its only task."""
+
+    def __init__(self, bay: BaySettings, parts: BayParts, *, pace: RetryPace | None = None) -> None:
+        self._bay = bay
+        self._parts = parts
+        self._pace = pace or RetryPace()
+        self._face = BayFace(parts.settings.dock, bay.number, parts.board, parts.ports.clock)
+        # The bay's own ports tell it which recorder the registry was asked for.
+        self._ports = replace(parts.ports, find_recorder=self._find_recorder)
+        self._named: dict[str, str] = {}
+        self._alerted: set[str] = set()
+        self._sealed_tries = 0
+        self._counted = (0, 0)
+
+    async def run(self) -> None:
+        """Serve one recorder after the other, until cancelled; that seals nothing.
+
+        Raises:
+            sqlite3.Error: The journal failed.
+        """
+        presence = DirectoryPresence(self._bay.path)
+        seen = cast("AsyncGenerator[Arrived | Left, None]", presence.changes())
+        gone = asyncio.Event()
+        serving: asyncio.Task[None] | None = None
+        async with asyncio.TaskGroup() as group, contextlib.aclosing(seen) as changes:
+            async for change in changes:
+                if isinstance(change, Arrived):
+                    gone = asyncio.Event()
+                    name = f"bay {self._bay.number} recorder"
+                    serving = group.create_task(self._serve(gone), name=name)
+                elif serving is not None:
+                    # A docking under way notices by itself, and seals what it has.
+                    gone.set()
+                    await serving
+
+    async def _serve(self, gone: asyncio.Event) -> None:
+        """One recorder, from its arrival until it has left."""
+        self._named, self._alerted, self._sealed_tries = {}, set(), 0
+        self._face.advance(BayEvent.ARRIVED)
+        pause_s = self._pace.first_s
+        while await self._registry_known(gone):
+            version = self._parts.registry.changes.beats
+            outcome = await self._dock()
+            await self._note(outcome)
+            then = await self._follow(outcome, gone)
+            if then is _Then.NOTHING:
+                await gone.wait()
+                break
+            timeout_s = None if then is _Then.RETRY_WITH_REGISTRY else pause_s
+            await _either(gone, self._parts.registry.changes.beyond(version), timeout_s=timeout_s)
+            if gone.is_set():
+                break
+            pause_s = min(2 * pause_s, self._pace.longest_s)
+            self._face.advance(BayEvent.RETRY)
+        self._face.advance(BayEvent.LEFT)
+
+    async def _registry_known(self, gone: asyncio.Event) -> bool:
+        """Return True as soon as there is a registry, or False when the recorder left."""
+        registry = self._parts.registry
+        if registry.current is None:
+            self._face.show_problem((AWAITING_REGISTRY, "waiting for the site's first registry"))
+        while registry.current is None and not gone.is_set():
+            await _either(gone, registry.changes.beyond(registry.changes.beats))
+        self._face.show_problem(None)
+        return not gone.is_set()
+
+    async def _dock(self) -> DockingOutcome:
+        self._counted = (0, 0)
+        mount = DirectoryVolume.mount(
+            self._bay.path, read_limit_bytes_s=self._bay.read_limit_bytes_s
+        )
+        with contextlib.ExitStack() as stack:
+            try:
+                volume = await asyncio.to_thread(stack.enter_context, mount)
+            except SourceVanishedError as error:
+                return DockingOutcome(kind=OutcomeKind.LEFT, text=str(error))
+            return await run_docking(
+                volume,
+                bay=self._bay.number,
+                ports=self._ports,
+                settings=self._parts.settings,
+                report=self._report,
+            )
+
+    def _find_recorder(self, *, model: str, serial: str) -> RecorderEntry | None:
+        self._named = {"model": model, "serial": serial}
+        self._face.show_name(model=model, serial=serial)
+        return self._parts.ports.find_recorder(model=model, serial=serial)
+
+    def _report(self, progress: BayProgress) -> None:
+        if self._face.state is BayState.IDENTIFYING:
+            self._face.advance(BayEvent.IDENTIFIED)
+        self._face.show_progress(progress)
+        files, size_bytes = self._counted
+        counters = self._parts.vitals.counters
+        counters.ingested_files += max(0, progress.files_done - files)
+        counters.ingested_bytes += max(0, progress.bytes_done - size_bytes)
+        self._counted = progress.files_done, progress.bytes_done
+
+    async def _note(self, outcome: DockingOutcome) -> None:
+        """Hand over what was sealed, and tell what a person must know; each thing once."""
+        self._face.show_end(findings=len(outcome.findings))
+        _log.info(
+            "docking ended",
+            bay=self._bay.number,
+            kind=outcome.kind.value,
+            code=outcome.code,
+            manifests=len(outcome.manifest_ids),
+        )
+        if outcome.manifest_ids:
+            self._sealed_tries += 1
+            self._parts.on_sealed()
+        if outcome.code is not None:
+            await self._alert(outcome, outcome.code, outcome.text)
+        if outcome.kind is OutcomeKind.LEFT and outcome.incomplete_files:
+            text = f"the recorder left before {outcome.incomplete_files} files were taken"
+            await self._alert(outcome, FindingCode.RECORDER_LEFT.value, text)
+        for fault in outcome.disk_faults[:1]:
+            await self._alert(outcome, DISK_FALTERED, f"the dock's disk failed once: {fault}")
+
+    async def _alert(self, outcome: DockingOutcome, code: str, text: str) -> None:
+        if code in self._alerted:
+            return
+        self._alerted.add(code)
+        recorder = None if outcome.recorder is None else outcome.recorder.recorder_id
+        await self._parts.notices.raise_alert(
+            Notice(code=code, text=text, facts=self._named, bay=self._bay.number, recorder=recorder)
+        )
+
+    async def _follow(self, outcome: DockingOutcome, gone: asyncio.Event) -> _Then:
+        """Bring the bay to the state that *outcome* means, and say what is to be done next."""
+        problem = None if outcome.code is None else (outcome.code, outcome.text)
+        match outcome.kind:
+            case OutcomeKind.SEALED:
+                await self._await_receipts(outcome, gone)
+                return _Then.NOTHING
+            case OutcomeKind.REFUSED:
+                self._face.advance(BayEvent.REFUSED, problem=problem)
+                return _Then.RETRY_WITH_REGISTRY
+            case OutcomeKind.LEFT:
+                await _either(gone, asyncio.sleep(_GONE_TIMEOUT_S))
+                if gone.is_set():
+                    return _Then.NOTHING
+                lost = (SourceVanishedError.code, outcome.text)
+                self._face.advance(BayEvent.FAULT, problem=lost)
+                return _Then.RETRY_LATER
+            case OutcomeKind.ATTENTION:
+                self._face.advance(BayEvent.FAULT, problem=problem)
+                hopeless = self._sealed_tries >= self._pace.most_sealed
+                return (
+                    _Then.NOTHING if hopeless and not outcome.lacking_bytes else _Then.RETRY_LATER
+                )
+
+    async def _await_receipts(self, outcome: DockingOutcome, gone: asyncio.Event) -> None:
+        if self._face.state is BayState.IDENTIFYING:
+            self._face.advance(BayEvent.IDENTIFIED)
+        self._face.advance(BayEvent.MANIFEST_SEALED)
+        needed = {*outcome.manifest_ids, *outcome.known_manifest_ids}
+        while not gone.is_set():
+            receipts = self._parts.receipts.beats
+            if await self._parts.store.are_receipted(needed):
+                self._face.advance(BayEvent.RECEIPT_VERIFIED)
+                return
+            await _either(gone, self._parts.receipts.beyond(receipts))
+
+
+async def _either(
+    gone: asyncio.Event, waiting: Coroutine[Any, Any, object], *, timeout_s: float | None = None
+) -> None:
+    """Return when *gone* is set, *waiting* has ended, or the time is up."""
+    tasks = {asyncio.create_task(gone.wait()), asyncio.create_task(waiting)}
+    try:
+        await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,369 @@
+"""Manifests until their receipts, in the journal.
+
+Each effect of an answer is one transaction. Reading takes the same lock as writing: what another
+task has written but not committed must never leave the dock.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from edge_agent.adapters.journal import Journal
+from edge_agent.adapters.notice_store import Clock, Notice, NoticeStore, count, unix_ms
+from edge_agent.ingest.files import FileId
+from edge_agent.outbox.answers import (
+    Admitted,
+    Answer,
+    Decision,
+    KnownManifest,
+    Receipted,
+    Refused,
+    Unhandled,
+    Verdict,
+    decide,
+    event_of,
+    read_answer,
+    stray,
+)
+from edge_agent.outbox.machine import ManifestState, advance
+from edge_agent.outbox.registry_update import NewRegistry, judge_registry, read_registry
+from protocol.digest import sha256_hex
+from protocol.identifiers import BayNumber, DockId, DockingId, ManifestId
+from protocol.keys import KeyId, VerifyingKey
+from protocol.receipt import MissingFile
+from protocol.registry import Registry
+
+# The archive asks for bytes of which this dock has no staged copy any more.
+BYTES_GONE: Final = "E-OUT-104"
+
+_MANIFEST: Final = "SELECT manifest_id, sequence, payload_sha256, state, envelope FROM manifest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A staged file whose bytes the archive asked for."""
+
+    manifest_id: ManifestId
+    sequence: int
+    docking_id: DockingId
+    sha256: str
+    size_bytes: int
+    file_id: FileId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptedDocking:
+    """A docking of which every manifest now has its receipt."""
+
+    docking_id: DockingId
+    bay: BayNumber
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What was committed because of an answer, and what is to be done now."""
+
+    decision: Decision
+    uploads: tuple[Upload, ...] = ()
+    docking: ReceiptedDocking | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxCounts:
+    """How much waits: manifests without an answer or a receipt, refused ones, held files."""
+
+    pending: int
+    refused: int
+    held_files: int
+
+
+class OutboxStore:
+    """The outbox of one dock."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        notices: NoticeStore,
+        *,
+        dock: DockId,
+        archive_keys: Mapping[KeyId, VerifyingKey],
+        clock: Clock,
+    ) -> None:
+        self._journal = journal
+        self._notices = notices
+        self._dock = dock
+        self._archive_keys = archive_keys
+        self._clock = clock
+
+    async def next_unreceipted(self, *, after: int) -> KnownManifest | None:
+        """Return the first manifest above sequence *after* that has no receipt.
+
+        One at a time: a dock that was offline for weeks may have more of them than memory.
+        """
+        async with self._journal.transaction():
+            return await self._known(
+                "state <> 'receipted' AND sequence > ? ORDER BY sequence LIMIT 1", after
+            )
+
+    async def take_answer(self, topic: str, untrusted: bytes) -> Effect:
+        """Commit what follows from a message on the receipts topic, in one transaction.
+
+        The same message again has the same effect once; after a crash in between, it is complete
+        or did not happen.
+        """
+        answer = await asyncio.to_thread(
+            read_answer, untrusted, dock=self._dock, archive_keys=self._archive_keys
+        )
+        async with self._journal.transaction():
+            if isinstance(answer, Unhandled):
+                return await self._keep(topic, untrusted, answer)
+            known = await self._find(answer)
+            if known is None:
+                return await self._keep(topic, untrusted, stray(answer))
+            decision = await asyncio.to_thread(decide, answer, known)
+            if isinstance(decision, Unhandled):
+                return await self._keep(topic, untrusted, decision)
+            return await self._commit(decision, known, untrusted)
+
+    async def counts(self) -> OutboxCounts:
+        """Return how much waits in the outbox."""
+        connection = self._journal.connection
+        async with self._journal.transaction():
+            return OutboxCounts(
+                pending=await count(
+                    connection,
+                    "SELECT count(*) FROM manifest WHERE state IN ('pending', 'admitted')",
+                ),
+                refused=await count(
+                    connection, "SELECT count(*) FROM manifest WHERE state = 'refused'"
+                ),
+                held_files=await count(
+                    connection,
+                    "SELECT count(*) FROM file JOIN docking USING (docking_id)"
+                    " WHERE file.state = 'staged' AND docking.state <> 'open'",
+                ),
+            )
+
+    async def are_receipted(self, manifest_ids: Iterable[ManifestId]) -> bool:
+        """Return whether every one of these manifests has its verified receipt."""
+        wanted = json.dumps(sorted(set(manifest_ids)))
+        async with self._journal.transaction() as connection:
+            missing = await count(
+                connection,
+                "SELECT count(*) FROM json_each(?) WHERE value NOT IN"
+                " (SELECT manifest_id FROM manifest WHERE state = 'receipted')",
+                wanted,
+            )
+        return missing == 0
+
+    async def freeable_files(self, *, limit: int) -> tuple[FileId, ...]:
+        """Return ids of staged copies that nobody needs any more.
+
+        A copy stays while another file's row leans on it and is not archived itself: the archive
+        may still ask for the bytes under that file's manifest.
+        """
+        async with self._journal.transaction():
+            rows = await self._journal.connection.execute_fetchall(
+                "SELECT file_id FROM file WHERE state = 'archived' AND NOT EXISTS ("
+                "  SELECT 1 FROM file AS leaning WHERE leaning.same_as = file.file_id"
+                "  AND leaning.state NOT IN ('archived', 'freed')"
+                ") LIMIT ?",
+                (limit,),
+            )
+        return tuple(FileId(file_id) for (file_id,) in rows)
+
+    async def mark_freed(self, file_id: FileId) -> None:
+        """Note that a staged copy is gone; after the copy was removed, never before."""
+        async with self._journal.transaction():
+            await self._journal.connection.execute(
+                "UPDATE file SET state = 'freed' WHERE file_id = ? AND state = 'archived'",
+                (file_id,),
+            )
+
+    async def registry(self) -> Registry | None:
+        """Return the newest registry that the archive signed; None before the first."""
+        envelope = await self._registry_envelope()
+        return None if envelope is None else read_registry(envelope)
+
+    async def take_registry(self, topic: str, untrusted: bytes) -> Registry | None:
+        """Commit what follows from a message on the registry topic.
+
+        Returns:
+            The registry, if it replaces what was known.
+        """
+        known = await self._registry_envelope()
+        judged = await asyncio.to_thread(
+            judge_registry, untrusted, archive_keys=self._archive_keys, known_envelope=known
+        )
+        if isinstance(judged, Unhandled):
+            await self._notices.keep_unhandled(topic, untrusted, judged)
+        if not isinstance(judged, NewRegistry):
+            return None
+        async with self._journal.transaction():
+            await self._journal.connection.execute(
+                "INSERT INTO registry (only, version, envelope) VALUES (1, ?, ?) ON CONFLICT (only)"
+                " DO UPDATE SET version = excluded.version, envelope = excluded.envelope"
+                " WHERE excluded.version > registry.version",
+                (judged.registry.version, untrusted),
+            )
+        return judged.registry
+
+    async def _registry_envelope(self) -> bytes | None:
+        async with (
+            self._journal.transaction(),
+            self._journal.connection.execute("SELECT envelope FROM registry") as cursor,
+        ):
+            row = await cursor.fetchone()
+        return None if row is None else bytes(row[0])
+
+    async def _keep(self, topic: str, untrusted: bytes, problem: Unhandled) -> Effect:
+        await self._notices.insert_unhandled(topic, untrusted, problem)
+        return Effect(decision=problem)
+
+    async def _commit(self, verdict: Verdict, known: KnownManifest, untrusted: bytes) -> Effect:
+        state = advance(known.state, event_of(verdict))
+        if isinstance(verdict, Refused):
+            await self._note_refusal(verdict, known)
+        if state is not known.state:
+            await self._journal.connection.execute(
+                "UPDATE manifest SET state = ? WHERE manifest_id = ?",
+                (state.value, known.manifest_id),
+            )
+        if isinstance(verdict, Admitted) and state is ManifestState.ADMITTED:
+            return Effect(decision=verdict, uploads=await self._uploads(known, verdict.missing))
+        if isinstance(verdict, Receipted) and known.state is not ManifestState.RECEIPTED:
+            return Effect(decision=verdict, docking=await self._note_receipt(known, untrusted))
+        return Effect(decision=verdict)
+
+    async def _note_refusal(self, refused: Refused, known: KnownManifest) -> None:
+        """Keep why; a refusal for the same reason as before raises no second alert."""
+        repeated = await count(
+            self._journal.connection,
+            "SELECT count(*) FROM manifest WHERE manifest_id = ? AND state = 'refused'"
+            " AND refusal_code = ?",
+            known.manifest_id,
+            refused.code.value,
+        )
+        await self._journal.connection.execute(
+            "UPDATE manifest SET refusal_code = ?, refusal_detail = ? WHERE manifest_id = ?",
+            (refused.code.value, refused.detail, known.manifest_id),
+        )
+        if not repeated:
+            await self._notices.insert_alert(
+                Notice(
+                    code=refused.code.value,
+                    text=f"the archive refused manifest {known.sequence}: {refused.detail}",
+                    facts={"manifest": known.manifest_id, "sequence": str(known.sequence)},
+                )
+            )
+
+    async def _note_receipt(
+        self, known: KnownManifest, untrusted: bytes
+    ) -> ReceiptedDocking | None:
+        connection = self._journal.connection
+        await connection.execute(
+            "UPDATE manifest SET receipt = ?, receipted_at_ms = ? WHERE manifest_id = ?",
+            (untrusted, unix_ms(self._clock()), known.manifest_id),
+        )
+        await connection.execute(
+            "UPDATE file SET state = 'archived' WHERE manifest_id = ? AND state = 'claimed'",
+            (known.manifest_id,),
+        )
+        rows = await connection.execute_fetchall(
+            "UPDATE docking SET state = 'receipted' WHERE state = 'sealed' AND docking_id ="
+            " (SELECT docking_id FROM manifest WHERE manifest_id = ?) AND NOT EXISTS ("
+            "  SELECT 1 FROM manifest WHERE manifest.docking_id = docking.docking_id"
+            "  AND manifest.state <> 'receipted'"
+            ") RETURNING docking_id, bay",
+            (known.manifest_id,),
+        )
+        for docking_id, bay in rows:
+            return ReceiptedDocking(docking_id=DockingId(docking_id), bay=BayNumber(bay))
+        return None
+
+    async def _uploads(
+        self, known: KnownManifest, missing: tuple[MissingFile, ...]
+    ) -> tuple[Upload, ...]:
+        found: list[Upload] = []
+        for file in missing:
+            upload = await self._staged_copy(known, file)
+            if upload is None:
+                await self._note_bytes_gone(known, file)
+            else:
+                found.append(upload)
+        return tuple(found)
+
+    async def _staged_copy(self, known: KnownManifest, file: MissingFile) -> Upload | None:
+        # The manifest's own row may be a second name of another row's content.
+        query = (
+            "SELECT holder.file_id, claimed.docking_id FROM file AS claimed"
+            " JOIN file AS holder ON holder.file_id = coalesce(claimed.same_as, claimed.file_id)"
+            " WHERE claimed.manifest_id = ? AND claimed.sha256 = ? AND claimed.size_bytes = ?"
+            " AND holder.state IN ('staged', 'claimed', 'archived')"
+            " ORDER BY claimed.same_as IS NOT NULL LIMIT 1"
+        )
+        values = (known.manifest_id, file.sha256, file.size_bytes)
+        async with self._journal.connection.execute(query, values) as cursor:
+            row = await cursor.fetchone()
+        if row is None:
+            return None
+        return Upload(
+            manifest_id=known.manifest_id,
+            sequence=known.sequence,
+            docking_id=DockingId(row[1]),
+            sha256=file.sha256,
+            size_bytes=file.size_bytes,
+            file_id=FileId(row[0]),
+        )
+
+    async def _note_bytes_gone(self, known: KnownManifest, file: MissingFile) -> None:
+        detail = f"manifest {known.sequence}: no staged copy of {file.sha256} is left"
+        repeated = await count(
+            self._journal.connection,
+            "SELECT count(*) FROM alert WHERE json_extract(CAST(payload AS TEXT), '$.code') = ?"
+            " AND json_extract(CAST(payload AS TEXT), '$.facts.sha256') = ?",
+            BYTES_GONE,
+            file.sha256,
+        )
+        if not repeated:
+            await self._notices.insert_alert(
+                Notice(
+                    code=BYTES_GONE,
+                    text=f"the archive asks for a file that is gone: {detail}",
+                    facts={"sequence": str(known.sequence), "sha256": file.sha256},
+                )
+            )
+
+    async def _find(self, answer: Answer) -> KnownManifest | None:
+        if answer.manifest_id is not None:
+            return await self._known("manifest_id = ?", answer.manifest_id)
+        return await self._find_by_envelope(answer.message_sha256)
+
+    async def _find_by_envelope(self, message_sha256: str) -> KnownManifest | None:
+        """Only manifests without a receipt can be refused, and there are few of them."""
+        after = 0
+        while known := await self._known(
+            "state <> 'receipted' AND sequence > ? ORDER BY sequence LIMIT 1", after
+        ):
+            if await asyncio.to_thread(sha256_hex, known.envelope) == message_sha256:
+                return known
+            after = known.sequence
+        return None
+
+    async def _known(self, condition: str, value: str | int) -> KnownManifest | None:
+        """Read one manifest; *condition* is one of this module's own sentences."""
+        query = f"{_MANIFEST} WHERE {condition}"
+        async with self._journal.connection.execute(query, (value,)) as cursor:
+            row = await cursor.fetchone()
+        if row is None:
+            return None
+        manifest_id, sequence, payload_sha256, state, envelope = row
+        return KnownManifest(
+            manifest_id=ManifestId(manifest_id),
+            sequence=int(sequence),
+            payload_sha256=str(payload_sha256),
+            state=ManifestState(state),
+            envelope=bytes(envelope),
+        )

@@ -1,0 +1,262 @@
+"""The dock's agent, wired together. Nothing is decided here."""
+
+import asyncio
+import contextlib
+import os
+import ssl
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+import uvloop
+
+from edge_agent.adapters.bay_board import BayBoard
+from edge_agent.adapters.bay_face import empty_bay
+from edge_agent.adapters.bay_supervisor import BayParts, BaySettings, BaySupervisor
+from edge_agent.adapters.control_socket import Snapshot, serve_control
+from edge_agent.adapters.freeing import Freeing
+from edge_agent.adapters.instance_lock import hold_lock
+from edge_agent.adapters.journal import Journal
+from edge_agent.adapters.notice_store import NoticeStore, unix_ms
+from edge_agent.adapters.outbox_store import OutboxStore
+from edge_agent.adapters.pulse import Pulse
+from edge_agent.adapters.registry_book import RegistryBook
+from edge_agent.adapters.staging_disk import StagingDisk
+from edge_agent.adapters.tus_client import TusClient, UploadLimits, open_tus_client
+from edge_agent.adapters.uplink import Uplink, UplinkPace, UplinkParts
+from edge_agent.adapters.upload_queue import QueueLimits, UploadQueue
+from edge_agent.adapters.vitals import AGENT, Vitals
+from edge_agent.config import Bay, EdgeConfig, load_profiles
+from edge_agent.docking import close_interrupted_dockings
+from edge_agent.ports import DockingPorts, DockingSettings
+from protocol.envelope import MAX_ENVELOPE_BYTES, keyring
+from protocol.identifiers import DockId, mint_uuid7, parse_dock
+from runtime.keys import load_certificate_key, load_signing_key
+from runtime.link import LinkSettings
+from runtime.service import keep_watchdog, notify, stop_event
+from runtime.tls import client_context
+
+# The figure of the whole site; the broker's configuration has the same one.
+MAX_PACKET_BYTES: Final = MAX_ENVELOPE_BYTES + 64 * 1024
+
+_log = structlog.get_logger(__name__)
+
+
+def run_agent(config: EdgeConfig) -> None:
+    """Take footage until SIGTERM or SIGINT, which seal nothing and lose nothing.
+
+    Raises:
+        EdgeError, RuntimeFault: The agent cannot work as it is configured.
+        OSError, sqlite3.Error: The dock's own disk or journal failed; everything committed stays.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(_serve_until_stopped(config))
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+
+
+async def _serve_until_stopped(config: EdgeConfig) -> None:
+    with stop_event() as stop, hold_lock(config.storage.journal):
+        async with _assemble(config) as agent:
+            await agent.prepare()
+            control = serve_control(
+                config.control.socket, board=agent.parts.board, snapshot=agent.snapshot
+            )
+            async with asyncio.TaskGroup() as group, control:
+                tasks = [group.create_task(agent.run(config), name="agent")]
+                tasks.append(group.create_task(keep_watchdog(stop), name="watchdog"))
+                notify("READY=1")
+                _log.info("ready", dock=config.dock, bays=len(agent.bays))
+                await stop.wait()
+                notify("STOPPING=1")
+                _log.info("stopping")
+                for task in tasks:
+                    task.cancel()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Agent:
+    """The parts that run, and what they share."""
+
+    uplink: Uplink
+    uploads: UploadQueue
+    freeing: Freeing
+    bays: tuple[BaySupervisor, ...]
+    parts: BayParts
+    world: "_World"
+
+    async def prepare(self) -> None:
+        """Put in order what the last run left: dockings that were cut short, copies of nobody."""
+        for outcome in await close_interrupted_dockings(self.parts.ports, self.parts.settings):
+            _log.warning("interrupted docking closed", docking=outcome.docking_id)
+        known = await self.world.journal.staging_files()
+        for path in await asyncio.to_thread(self.world.staging.sweep, known):
+            _log.warning("a copy that no journal row names was removed", path=path)
+
+    async def run(self, config: EdgeConfig) -> None:
+        """Do everything, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.uplink.run(), name="uplink")
+            group.create_task(self.uploads.run(), name="uploads")
+            for bay, supervisor in zip(config.bays, self.bays, strict=True):
+                group.create_task(supervisor.run(), name=f"bay {bay.number}")
+            if config.storage.free_after_receipt:
+                group.create_task(self.freeing.run(), name="freeing")
+
+    async def snapshot(self) -> Snapshot:
+        """Return how the dock stands."""
+        return Snapshot(
+            dock=await self.parts.vitals.status(),
+            bays=self.parts.board.bays(),
+            uploads_waiting=self.uploads.waiting_files,
+            unhandled_messages=await self.parts.notices.unhandled_count(),
+            problem=self.parts.vitals.problem or self.uploads.problem,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _World:
+    """What is open as long as the agent runs, and what the journal had at its start."""
+
+    dock: DockId
+    tls: ssl.SSLContext
+    journal: Journal
+    notices: NoticeStore
+    store: OutboxStore
+    staging: StagingDisk
+    client: TusClient
+    registry: RegistryBook
+
+
+@contextlib.asynccontextmanager
+async def _assemble(config: EdgeConfig) -> AsyncIterator[_Agent]:
+    dock = parse_dock(config.dock)
+    tls = client_context(ca=config.tls.ca, certificate=config.tls.certificate, key=config.tls.key)
+    archive_keys = keyring(load_certificate_key(config.archive.signing_certificate))
+    limits = UploadLimits(max_bytes_s=config.uplink.max_upload_bytes_s)
+    staging = await asyncio.to_thread(
+        StagingDisk, config.storage.staging, reserve_bytes=config.storage.min_free_bytes
+    )
+    async with (
+        Journal.open(config.storage.journal) as journal,
+        open_tus_client(config.archive.url, tls, limits=limits) as client,
+    ):
+        notices = NoticeStore(journal, dock=dock, clock=_utc_now)
+        store = OutboxStore(journal, notices, dock=dock, archive_keys=archive_keys, clock=_utc_now)
+        world = _World(
+            dock=dock,
+            tls=tls,
+            journal=journal,
+            notices=notices,
+            store=store,
+            staging=staging,
+            client=client,
+            registry=RegistryBook(await store.registry()),
+        )
+        yield _wire(config, world)
+
+
+def _wire(config: EdgeConfig, world: _World) -> _Agent:
+    dock, registry = world.dock, world.registry
+    vitals = Vitals(
+        dock=dock, bays=len(config.bays), clock=_utc_now, free_bytes=world.staging.free_bytes
+    )
+    vitals.registry_version = registry.current.version if registry.current else 0
+    board = BayBoard(empty_bay(dock, bay.number, _utc_now) for bay in config.bays)
+    uploads = UploadQueue(
+        world.client,
+        world.staging,
+        world.notices,
+        on_progress=board.add_uploaded,
+        counters=vitals.counters,
+        limits=QueueLimits(at_once=config.uplink.uploads_at_once),
+    )
+    receipts = Pulse()
+    uplink = Uplink(
+        _link_settings(config, world),
+        UplinkParts(
+            store=world.store,
+            notices=world.notices,
+            uploads=uploads,
+            board=board,
+            vitals=vitals,
+            registry=registry,
+            receipts=receipts,
+        ),
+        dock=dock,
+        clock=_utc_now,
+        pace=UplinkPace(reconcile_s=config.uplink.reconcile_s),
+    )
+    parts = BayParts(
+        ports=_docking_ports(world),
+        settings=_docking_settings(config, dock),
+        board=board,
+        notices=world.notices,
+        store=world.store,
+        registry=registry,
+        receipts=receipts,
+        vitals=vitals,
+        on_sealed=uplink.manifest_sealed,
+    )
+    return _Agent(
+        uplink=uplink,
+        uploads=uploads,
+        freeing=Freeing(world.store, world.staging, receipts),
+        bays=tuple(BaySupervisor(_bay_settings(bay), parts) for bay in config.bays),
+        parts=parts,
+        world=world,
+    )
+
+
+def _link_settings(config: EdgeConfig, world: _World) -> LinkSettings:
+    return LinkSettings(
+        host=config.archive.mqtt_host,
+        port=config.archive.mqtt_port,
+        client_id=world.dock,
+        tls=world.tls,
+        max_packet_bytes=MAX_PACKET_BYTES,
+    )
+
+
+def _docking_ports(world: _World) -> DockingPorts:
+    return DockingPorts(
+        journal=world.journal,
+        staging=world.staging,
+        find_recorder=world.registry.find_recorder,
+        clock=_utc_now,
+        monotonic_s=time.monotonic,
+        mint=_mint,
+    )
+
+
+def _docking_settings(config: EdgeConfig, dock: DockId) -> DockingSettings:
+    return DockingSettings(
+        dock=dock,
+        agent=AGENT,
+        key=load_signing_key(config.signing.key),
+        profiles=load_profiles(config.profiles),
+        evidence_level=config.ingest.evidence,
+        with_sm3=config.ingest.sm3,
+        checkpoint_bytes=config.ingest.checkpoint_bytes,
+    )
+
+
+def _bay_settings(bay: Bay) -> BaySettings:
+    return BaySettings(number=bay.number, path=bay.path, read_limit_bytes_s=bay.read_limit_bytes_s)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _mint() -> str:
+    return mint_uuid7(unix_ms=unix_ms(_utc_now()), entropy=os.urandom(10))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

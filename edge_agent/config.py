@@ -1,0 +1,284 @@
+"""The dock's configuration: what stands in edge.toml, and whether this machine can work with it."""
+
+import ipaddress
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from msgspec import Meta, Struct, field
+
+from edge_agent.errors import EdgeError
+from edge_agent.ingest.copying import CHECKPOINT_BYTES
+from edge_agent.ingest.profile import Profile, parse_profile
+from protocol.errors import ProtocolError
+from protocol.identifiers import BayField, parse_dock
+from protocol.manifest import EvidenceLevel
+from runtime.errors import RuntimeFault
+from runtime.keys import load_certificate_key, load_signing_key
+from runtime.settings import load_toml
+from runtime.tls import client_context
+
+DEFAULT_PATH: Final = Path("/etc/bayward/edge.toml")
+
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+Text = Annotated[str, Meta(min_length=1, max_length=255)]
+Bytes = Annotated[int, Meta(ge=0)]
+Rate = Annotated[int, Meta(ge=1)]
+
+
+class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of edge.toml."""
+
+
+class Archive(_Table, frozen=True, kw_only=True):
+    """Where the archive is, and the certificate of the key that signs its answers."""
+
+    mqtt_host: Text
+    url: Text
+    signing_certificate: Path
+    mqtt_port: Port = 8883
+
+
+class Tls(_Table, frozen=True, kw_only=True):
+    """The dock's identity towards broker and archive."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+class Signing(_Table, frozen=True, kw_only=True):
+    """The key that signs manifests."""
+
+    key: Path
+
+
+class Storage(_Table, frozen=True, kw_only=True):
+    """Where the dock keeps what it took."""
+
+    staging: Path
+    journal: Path
+    min_free_bytes: Bytes = 256 << 20
+    free_after_receipt: bool = True
+
+
+class Ingest(_Table, frozen=True, kw_only=True):
+    """How recorders are read."""
+
+    evidence: EvidenceLevel = EvidenceLevel.L2
+    sm3: bool = False
+    checkpoint_bytes: Annotated[int, Meta(ge=1 << 20)] = CHECKPOINT_BYTES
+
+
+class UplinkTable(_Table, frozen=True, kw_only=True):
+    """How the dock talks to the archive."""
+
+    reconcile_s: Annotated[int, Meta(ge=1, le=3600)] = 30
+    uploads_at_once: Annotated[int, Meta(ge=1, le=16)] = 2
+    max_upload_bytes_s: Rate | None = None
+
+
+class Bay(_Table, frozen=True, kw_only=True):
+    """One bay; ``path`` is where its recorder's volume appears."""
+
+    number: BayField
+    source: Literal["directory"]
+    path: Path
+    read_limit_bytes_s: Rate | None = None
+
+
+class Control(_Table, frozen=True, kw_only=True):
+    """Where the running agent answers."""
+
+    socket: Path
+
+
+class Log(_Table, frozen=True, kw_only=True):
+    """How the agent logs, to standard error."""
+
+    json: bool = True
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class EdgeConfig(_Table, frozen=True, kw_only=True):
+    """edge.toml."""
+
+    dock: Text
+    timezone: Text
+    profiles: Path
+    archive: Archive
+    tls: Tls
+    signing: Signing
+    storage: Storage
+    control: Control
+    bays: Annotated[tuple[Bay, ...], Meta(min_length=1, max_length=99)]
+    ingest: Ingest = field(default_factory=Ingest)
+    uplink: UplinkTable = field(default_factory=UplinkTable)
+    log: Log = field(default_factory=Log)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at; ``problem`` and ``remedy`` are None if it is well."""
+
+    name: str
+    problem: str | None = None
+    remedy: str | None = None
+
+
+def load_config(path: Path) -> EdgeConfig:
+    """Return what stands in edge.toml; whether it works is for `check_config` to say.
+
+    Raises:
+        SettingsError: A key is unknown, missing or wrong; it is named.
+        OSError: The file cannot be read.
+    """
+    return load_toml(path, EdgeConfig)
+
+
+def load_profiles(directory: Path) -> tuple[Profile, ...]:
+    """Return the profiles of a folder, by file name: that is the order in which they are tried.
+
+    Raises:
+        ProfileError: One is wrong; the file and the key are named.
+        OSError: A file cannot be read.
+    """
+    return tuple(
+        parse_profile(path.read_text(encoding="utf-8"), source=path.name)
+        for path in sorted(directory.glob("*.toml"))
+    )
+
+
+def check_config(config: EdgeConfig) -> tuple[Check, ...]:
+    """Return everything that was looked at on this machine, the good and the bad; blocking."""
+    return tuple(_looked_at(name, look, remedy) for name, look, remedy in _checks(config))
+
+
+class _Wrong(Exception):  # noqa: N818 -- a finding on its way to its row, never leaves this module
+    """What a check found."""
+
+
+def _looked_at(name: str, look: Callable[[], object], remedy: str) -> Check:
+    try:
+        look()
+    except _Wrong as wrong:
+        return Check(name=name, problem=str(wrong), remedy=remedy)
+    except (EdgeError, ProtocolError, RuntimeFault) as error:
+        return Check(name=name, problem=f"{error.code}: {error}", remedy=remedy)
+    except OSError as error:
+        return Check(name=name, problem=str(error), remedy=remedy)
+    return Check(name=name)
+
+
+def _checks(config: EdgeConfig) -> Iterator[tuple[str, Callable[[], object], str]]:
+    archive, tls = config.archive, config.tls
+    bays = "give each [[bays]] its own number and its own folder"
+    issue = f"issue it with `server-agent pki issue --dock {config.dock}`, mode 0600"
+    yield "dock's name", lambda: parse_dock(config.dock), "choose another value for dock"
+    yield "timezone", lambda: _zone(config.timezone), "use a name such as Asia/Shanghai"
+    yield "bays", lambda: _distinct_bays(config.bays), bays
+    yield (
+        "profiles",
+        lambda: _profiles(config.profiles),
+        "correct the named file, or install the profiles that came with the product",
+    )
+    yield (
+        "TLS identity",
+        lambda: client_context(ca=tls.ca, certificate=tls.certificate, key=tls.key),
+        issue,
+    )
+    yield "certificate's name", lambda: _named(tls.certificate, config.dock), issue
+    yield "signing key", lambda: load_signing_key(config.signing.key), issue
+    yield (
+        "archive's signing certificate",
+        lambda: load_certificate_key(archive.signing_certificate),
+        "copy pki/archive/signing.pem from the archive",
+    )
+    local = "use a private address or a name of your own network: docks never reach the internet"
+    yield "broker's address", lambda: _local_host(archive.mqtt_host), local
+    yield "archive's address", lambda: _local_host(_host_of(archive.url)), local
+    yield (
+        "staging folder",
+        lambda: _writable(config.storage.staging),
+        "create it, owned by the agent's user, mode 0700",
+    )
+    yield (
+        "journal's folder",
+        lambda: _writable(config.storage.journal.parent),
+        "create it, owned by the agent's user, mode 0700",
+    )
+    yield (
+        "control socket's folder",
+        lambda: _writable(config.control.socket.parent),
+        "create it, owned by the agent's user",
+    )
+
+
+def _zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise _Wrong(f"{name!r} is no time zone") from None
+
+
+def _distinct_bays(bays: tuple[Bay, ...]) -> None:
+    numbers = Counter(bay.number for bay in bays)
+    paths = Counter(os.path.realpath(bay.path) for bay in bays)
+    if twice := [str(number) for number, count in numbers.items() if count > 1]:
+        raise _Wrong(f"number {', '.join(twice)} stands more than once")
+    if shared := [path for path, count in paths.items() if count > 1]:
+        raise _Wrong(f"{', '.join(shared)} belongs to more than one bay")
+
+
+def _profiles(directory: Path) -> None:
+    if not load_profiles(directory):
+        raise _Wrong(f"{directory} holds no *.toml")
+
+
+def _named(certificate: Path, dock: str) -> None:
+    try:
+        subject = x509.load_pem_x509_certificate(certificate.read_bytes()).subject
+    except ValueError as error:
+        raise _Wrong(f"{certificate}: not a certificate: {error}") from None
+    names = [str(name.value) for name in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if names != [dock]:
+        raise _Wrong(f"{certificate} is for {', '.join(names) or 'nobody'}, not for {dock}")
+
+
+def _host_of(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise _Wrong(f"{url!r}: {error}") from None
+    plain = parts.path in {"", "/"} and not parts.query and not parts.fragment
+    if parts.scheme != "https" or not parts.hostname or not plain or port == 0 or parts.username:
+        raise _Wrong(f"{url!r} is not of the form https://host:port")
+    return parts.hostname
+
+
+def _local_host(host: str) -> None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return  # a name; whatever it resolves to must show the site's certificate
+    if not (address.is_private or address.is_loopback or address.is_link_local):
+        raise _Wrong(f"{host} is an address of the internet")
+
+
+def _writable(directory: Path) -> None:
+    """The agent creates a folder of its own if the one above it is there."""
+    existing = directory if directory.exists() else directory.parent
+    mode = existing.stat().st_mode
+    if not stat.S_ISDIR(mode):
+        raise _Wrong(f"{existing} is no folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise _Wrong(f"{existing} cannot be written to")
