@@ -18,7 +18,7 @@ SITE: Final = f"{ROOT}/site/#"
 
 # An envelope, its topic and MQTT's properties. One figure for the whole site: mosquitto drops a
 # message that its receiver's own limit does not admit, and tells nobody.
-MAX_PACKET_BYTES: Final = MAX_ENVELOPE_BYTES + 1024
+MAX_PACKET_BYTES: Final = MAX_ENVELOPE_BYTES + 64 * 1024
 
 _MAX_PORT: Final = 65_535
 _DOCK_WRITES: Final = (
