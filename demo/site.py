@@ -3,6 +3,8 @@
 The demo, the end-to-end tests and the benchmark use the same site.
 """
 
+import os
+import pwd
 import shutil
 import stat
 import tomllib
@@ -103,7 +105,9 @@ class Site:
         run_tool(ours(*pki, "issue", "--dir", str(self.pki), "--dock", DOCK))
         broker = ("server-agent", "broker-config", "--pki", str(self.pki))
         address = ("--host", "127.0.0.1", "--port", str(self.mqtt_port))
-        run_tool(ours(*broker, "--out", str(self.root / "broker"), *address))
+        # The keys are ours and stay 0600, so the broker runs as whoever runs the demo.
+        me = ("--run-as", pwd.getpwuid(os.getuid()).pw_name)
+        run_tool(ours(*broker, "--out", str(self.root / "broker"), *address, *me))
         for name, text in (
             ("registry", self._registry_toml()),
             ("server", self._server_toml()),

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
 import structlog
 import uvloop
@@ -32,15 +31,12 @@ from edge_agent.adapters.vitals import AGENT, Vitals
 from edge_agent.config import Bay, EdgeConfig, load_profiles
 from edge_agent.docking import close_interrupted_dockings
 from edge_agent.ports import DockingPorts, DockingSettings
-from protocol.envelope import MAX_ENVELOPE_BYTES, keyring
+from protocol.envelope import keyring
 from protocol.identifiers import DockId, mint_uuid7, parse_dock
 from runtime.keys import load_certificate_key, load_signing_key
 from runtime.link import LinkSettings
 from runtime.service import keep_watchdog, notify, stop_event
 from runtime.tls import client_context
-
-# The figure of the whole site; the broker's configuration has the same one.
-MAX_PACKET_BYTES: Final = MAX_ENVELOPE_BYTES + 64 * 1024
 
 _log = structlog.get_logger(__name__)
 
@@ -218,7 +214,6 @@ def _link_settings(config: EdgeConfig, world: _World) -> LinkSettings:
         port=config.archive.mqtt_port,
         client_id=world.dock,
         tls=world.tls,
-        max_packet_bytes=MAX_PACKET_BYTES,
     )
 
 

@@ -29,6 +29,9 @@ S = TypeVar("S", bound=Struct)
 
 # 2,000 files of one manifest are about 1 MiB; hostile names of 4 KiB each would make 12 MiB.
 MAX_ENVELOPE_BYTES: Final = 32 * 1024 * 1024
+# With its topic and MQTT's properties. One figure for broker and clients: a broker drops what its
+# receiver does not admit, and tells nobody.
+MAX_PACKET_BYTES: Final = MAX_ENVELOPE_BYTES + 64 * 1024
 _SIGNATURE_BYTES: Final = 64
 
 
@@ -156,6 +159,7 @@ def keyring(*keys: VerifyingKey) -> Mapping[KeyId, VerifyingKey]:
 
 __all__ = [
     "MAX_ENVELOPE_BYTES",
+    "MAX_PACKET_BYTES",
     "Sealed",
     "keyring",
     "open_statement",

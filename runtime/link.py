@@ -22,6 +22,7 @@ import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from protocol.envelope import MAX_PACKET_BYTES
 from runtime.errors import ForeignMessageError, LinkError, LinkLostError, LinkRefusedError
 from runtime.wire import MAX_IN_FLIGHT, Message, Wire
 
@@ -83,7 +84,7 @@ class LinkSettings:
     keepalive_s: int = 20
     will: Will | None = None
     receive_maximum: int = 64
-    max_packet_bytes: int = 8 << 20
+    max_packet_bytes: int = MAX_PACKET_BYTES
 
 
 @unique

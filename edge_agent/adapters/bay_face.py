@@ -50,7 +50,7 @@ class BayFace:
         self._message = msgspec.structs.replace(
             self._message, state=state, changed_at=self._clock()
         )
-        _log.info("bay", bay=before.bay, state=state.value, event=event.value)
+        _log.info("bay", bay=before.bay, state=state.value, because=event.value)
         self.show_problem(problem)
 
     def show_problem(self, problem: tuple[str, str] | None) -> None:

@@ -9,16 +9,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
-from protocol.envelope import MAX_ENVELOPE_BYTES
+from protocol.envelope import MAX_PACKET_BYTES
 from protocol.topics import DOCKS, ROOT, Channel
 
 ARCHIVE: Final = "archive"
 CONSOLE: Final = "console"
 SITE: Final = f"{ROOT}/site/#"
-
-# An envelope, its topic and MQTT's properties. One figure for the whole site: mosquitto drops a
-# message that its receiver's own limit does not admit, and tells nobody.
-MAX_PACKET_BYTES: Final = MAX_ENVELOPE_BYTES + 64 * 1024
 
 _MAX_PORT: Final = 65_535
 _DOCK_WRITES: Final = (
