@@ -26,6 +26,7 @@ from server_agent.adapters.uploads import UploadLimits, Uploads
 from server_agent.admitting import Admitter
 from server_agent.alarms import Alarms
 from server_agent.archiving import Archiver
+from server_agent.broker.configuration import MAX_PACKET_BYTES
 from server_agent.config import ServerConfig, Signing
 from server_agent.errors import RegistryFileError, ServerError, SigningKeyError
 from server_agent.intake.offsets import UploadFault
@@ -33,8 +34,8 @@ from server_agent.registering import InForce, issue_registry
 from server_agent.signing import Signer
 
 _SWEEP_S: Final = 300.0
-# How many messages the broker may have on their way to us: more than one transaction takes.
-_RECEIVE_MAXIMUM: Final = 200
+# How many messages the broker may have on their way to us; its own limit may be lower.
+_RECEIVE_MAXIMUM: Final = 64
 
 _log = structlog.get_logger(__name__)
 
@@ -66,6 +67,7 @@ class Server:
                     ca=config.tls.ca, certificate=config.tls.certificate, key=config.tls.key
                 ),
                 receive_maximum=_RECEIVE_MAXIMUM,
+                max_packet_bytes=MAX_PACKET_BYTES,
             ),
             take=self.admitter.take,
             registry=lambda: self._in_force.envelope,
