@@ -1,6 +1,5 @@
 """No change to a bag goes unseen, and no bag, however made, is more than data."""
 
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

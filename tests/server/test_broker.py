@@ -13,13 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from protocol.envelope import MAX_ENVELOPE_BYTES
+from protocol.envelope import MAX_ENVELOPE_BYTES, MAX_PACKET_BYTES
 from protocol.identifiers import DockId
 from runtime.errors import LinkError, LinkLostError, LinkRefusedError
 from runtime.link import Delivered, Link, LinkSettings, Message, Will, open_link
 from runtime.tls import client_context
 from server_agent.broker.configuration import (
-    MAX_PACKET_BYTES,
     BrokerSettings,
     acl,
     mosquitto_conf,
