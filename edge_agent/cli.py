@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import logging
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -92,6 +93,8 @@ def _load(path: Path) -> EdgeConfig:
 
 def _run(config: EdgeConfig, _options: argparse.Namespace) -> int:
     configure(json=config.log.json, level=config.log.level)
+    # At debug it tells every statement with its values, envelopes included.
+    logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     wrong = [check for check in check_config(config) if check.problem is not None]
     for check in wrong:
         _complain(_CHECK_FAILED, f"{check.name}: {check.problem}", check.remedy)

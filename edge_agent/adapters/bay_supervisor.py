@@ -24,7 +24,6 @@ from edge_agent.docking import run_docking
 from edge_agent.errors import SourceVanishedError
 from edge_agent.ingest.progress import BayProgress
 from edge_agent.ports import DockingOutcome, DockingPorts, DockingSettings, OutcomeKind
-from protocol.findings import FindingCode
 from protocol.identifiers import BayNumber
 from protocol.messages import BayState
 from protocol.registry import RecorderEntry
@@ -209,9 +208,6 @@ class BaySupervisor:
             self._parts.on_sealed()
         if outcome.code is not None:
             await self._alert(outcome, outcome.code, outcome.text)
-        if outcome.kind is OutcomeKind.LEFT and outcome.incomplete_files:
-            text = f"the recorder left before {outcome.incomplete_files} files were taken"
-            await self._alert(outcome, FindingCode.RECORDER_LEFT.value, text)
         for fault in outcome.disk_faults[:1]:
             await self._alert(outcome, DISK_FALTERED, f"the dock's disk failed once: {fault}")
 

@@ -1,7 +1,7 @@
 """Asking the running agent how things stand: one JSON object a line, over a Unix socket.
 
 A request is ``{"command": "status"}`` or ``{"command": "watch"}``. The answer is one ``Snapshot``
-a line, for ``watch`` one more whenever a bay changes. What is no request is answered with
+a line, for ``watch`` one more whenever something in it changes. What is no request is answered with
 ``{"error": {"code": …, "message": …}}``, and the connection stays usable.
 """
 
@@ -37,6 +37,7 @@ _SEND_TIMEOUT_S: Final = 10.0
 _ANSWER_TIMEOUT_S: Final = 10.0
 _IDLE_TIMEOUT_S: Final = 60.0
 _WATCH_PAUSE_S: Final = 0.2
+_WATCH_DOCK_S: Final = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -177,19 +178,25 @@ class _Control:
     async def _watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Tell what changes until the other side hangs up; it has nothing more to say."""
         hung_up = asyncio.create_task(_read_to_end(reader), name="control hung up")
-        changed: asyncio.Task[int] | None = None
+        last: Snapshot | None = None
         try:
             while not hung_up.done():
                 turns = self._board.turns.beats
-                await _send(writer, await self._snapshot())
+                snapshot = await self._snapshot()
+                if snapshot != last:
+                    last = snapshot
+                    await _send(writer, snapshot)
+                # A bay's change is told soon, what is true of the whole dock now and then.
                 await asyncio.wait({hung_up}, timeout=_WATCH_PAUSE_S)
-                changed = asyncio.create_task(self._board.turns.beyond(turns))
-                await asyncio.wait({hung_up, changed}, return_when=asyncio.FIRST_COMPLETED)
-                changed.cancel()
+                turned = asyncio.create_task(self._board.turns.beyond(turns))
+                await asyncio.wait(
+                    {hung_up, turned},
+                    timeout=_WATCH_DOCK_S,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                turned.cancel()
         finally:
             hung_up.cancel()
-            if changed is not None:
-                changed.cancel()
 
 
 async def _read_line(reader: asyncio.StreamReader) -> bytes:
