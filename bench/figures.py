@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 MIB: Final = 1 << 20
+RATIO: Final = "×"
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 
 
@@ -38,9 +39,8 @@ class Report:
         """Keep and print one figure."""
         self.figures.append(Figure(name=name, value=value, unit=unit, ours=ours, note=note))
         who = "ours" if ours else "peer"
-        print(
-            f"  {who}  {name:<52} {value:>10.1f} {unit}{'  · ' + note if note else ''}", flush=True
-        )
+        shown = f"{value:.2f}" if unit == RATIO else f"{value:,.1f}"
+        print(f"  {who}  {name:<48} {shown:>10} {unit:<6} {note}".rstrip(), flush=True)
 
     def value(self, name: str) -> float:
         """Return the value of the figure called *name*."""

@@ -26,7 +26,7 @@ from server_agent.adapters.uploads import UploadLimits, Uploads
 from server_agent.admitting import Admitter
 from server_agent.alarms import Alarms
 from server_agent.archiving import Archiver
-from server_agent.broker.configuration import MAX_PACKET_BYTES
+from protocol.envelope import MAX_PACKET_BYTES
 from server_agent.config import ServerConfig, Signing
 from server_agent.errors import RegistryFileError, ServerError, SigningKeyError
 from server_agent.intake.offsets import UploadFault
