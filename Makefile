@@ -35,7 +35,7 @@ check: packages-python venv-dev ## lint, format, types, import contracts, genera
 	@if [[ -x scripts/check-generated ]]; then echo "check: generated files"; scripts/check-generated; fi
 
 .PHONY: bench
-bench: packages-demo venv-dev assets catalogues ## the measured figures beside their peers
+bench: packages-bench venv-dev assets catalogues ## the measured figures beside their peers
 	@$(PY) -m bench $(ARGS)
 
 .PHONY: clean
@@ -46,8 +46,8 @@ clean: ## remove everything that these targets made
 	@find . -name .git -prune -o \( -name __pycache__ -o -name '*.mo' \) -prune -exec rm -rf {} +
 
 # Steps of the targets above. Each looks first, and says one line when it has something to do.
-.PHONY: packages-python packages-demo packages-test venv-demo venv-dev assets catalogues
-packages-python packages-demo packages-test: packages-%: ; @scripts/system-packages $*
+.PHONY: packages-python packages-demo packages-bench packages-test venv-demo venv-dev assets catalogues
+packages-python packages-demo packages-bench packages-test: packages-%: ; @scripts/system-packages $*
 venv-demo venv-dev: venv-%: ; @scripts/venv $*
 assets: ; @scripts/console-assets
 catalogues: $(catalogues) ; @:

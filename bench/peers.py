@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.figures import MIB, Report
+from demo.programs import find_tool
 
 _CHUNK_BYTES: Final = MIB
 
@@ -68,15 +69,13 @@ def copying_peers(report: Report, source: Path, work: Path) -> None:
         note=note,
     )
     target.unlink()
-    if shutil.which("rsync"):
-        evict(source)
-        seconds = timed(lambda: _run("rsync", "--fsync", str(source), str(target)))
-        report.add(
-            "staging: rsync --fsync", size_mib / seconds, "MiB/s", ours=False, note="no read-back"
-        )
-        target.unlink()
-    else:
-        print("  (rsync is not installed: not measured)")
+    rsync = find_tool("rsync")
+    evict(source)
+    seconds = timed(lambda: _run(rsync, "--fsync", str(source), str(target)))
+    report.add(
+        "staging: rsync --fsync", size_mib / seconds, "MiB/s", ours=False, note="no read-back"
+    )
+    target.unlink()
 
 
 def archiving_peer(report: Report, source: Path, work: Path) -> None:
