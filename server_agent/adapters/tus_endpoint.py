@@ -72,7 +72,8 @@ _RETRY_AFTER_S: Final[Mapping[UploadFault, int]] = MappingProxyType(
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # More than one TLS record, less than what makes a hundred connections dear: 2 MiB each.
 _READ_BUFFER_BYTES: Final = 1 << 20
-_LINGERING_S: Final = 5.0
+# So long is read, and thrown away, of a body that was refused: its sender may then read the answer.
+_LINGERING_S: Final = 2.0
 _SHUTDOWN_S: Final = 10.0
 
 _log = structlog.get_logger(__name__)

@@ -1,0 +1,101 @@
+"""The migrations make exactly the tables that the code works with."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Table, create_engine, inspect, text
+
+from server_agent.adapters.catalogue_store import migrate
+from server_agent.catalogue.tables import metadata
+from server_agent.errors import CatalogueNewerError
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[Connection]:
+    engine = create_engine(f"sqlite:///{tmp_path / 'a 100% good catalogue.sqlite'}")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def described(connection: Connection) -> dict[str, Any]:
+    """Everything that SQLite knows of the tables, as SQL."""
+    rows = connection.execute(
+        text("SELECT type, name, tbl_name FROM sqlite_master WHERE name NOT LIKE 'alembic%'")
+    )
+    inspector = inspect(connection)
+    tables = sorted(set(inspector.get_table_names()) - {"alembic_version"})
+    return {
+        "names": sorted(tuple(row) for row in rows if not str(row.name).startswith("sqlite_")),
+        "tables": {
+            table: (
+                [(one["name"], str(one["type"]), one["nullable"]) for one in columns],
+                inspector.get_pk_constraint(table),
+                sorted(map(str, inspector.get_unique_constraints(table))),
+                sorted(map(str, inspector.get_foreign_keys(table))),
+                sorted(map(str, inspector.get_indexes(table))),
+            )
+            for table in tables
+            for columns in [inspector.get_columns(table)]
+        },
+    }
+
+
+def test_migrations_make_the_tables(connection: Connection, tmp_path: Path) -> None:
+    """A migrated database is what the tables' own definition would make."""
+    migrate(connection)
+    engine = create_engine(f"sqlite:///{tmp_path / 'made'}")
+    with engine.begin() as made:
+        metadata.create_all(made)
+        expected = described(made)
+    engine.dispose()
+
+    assert described(connection) == expected
+    assert expected["tables"]
+
+
+def test_nothing_is_left_to_migrate(connection: Connection) -> None:
+    """Alembic itself finds no difference between migrations and tables."""
+    migrate(connection)
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+
+    assert compare_metadata(context, metadata) == []
+
+
+def test_a_difference_would_be_found(connection: Connection) -> None:
+    """A table that no migration makes shows up as a difference."""
+    migrate(connection)
+    extended = type(metadata)()
+    for table in metadata.sorted_tables:
+        table.to_metadata(extended)
+    Table("forgotten", extended)
+    context = MigrationContext.configure(connection)
+
+    assert compare_metadata(context, extended)
+
+
+def test_migrating_again_changes_nothing(connection: Connection) -> None:
+    """A program that starts again finds its tables and keeps what is in them."""
+    migrate(connection)
+    connection.execute(
+        text("INSERT INTO docks (dock, head_sequence, head_sha256) VALUES ('dock-01', 7, 'ab')")
+    )
+    connection.commit()
+
+    migrate(connection)
+
+    assert connection.execute(text("SELECT head_sequence FROM docks")).scalar_one() == 7
+
+
+def test_a_newer_catalogue_is_refused(connection: Connection) -> None:
+    """A catalogue of a newer release is not touched by an older one."""
+    migrate(connection)
+    connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    connection.commit()
+
+    with pytest.raises(CatalogueNewerError, match="9999"):
+        migrate(connection)
