@@ -102,9 +102,9 @@ class Show(AbstractContextManager["Show"]):
                 str(message.recorder or message.serial or ""),
                 f"{message.files_done}/{message.files_total}" if message.files_total else "",
                 size_text(message.bytes_done) if message.bytes_total else "",
-                ProgressBar(
-                    total=max(message.bytes_total, 1), completed=message.bytes_done, width=20
-                ),
+                ProgressBar(total=message.bytes_total, completed=message.bytes_done, width=20)
+                if message.bytes_total
+                else "",
                 rate,
                 Text(note, style="yellow"),
             )
