@@ -208,8 +208,9 @@ class BaySupervisor:
             self._parts.on_sealed()
         if outcome.code is not None:
             await self._alert(outcome, outcome.code, outcome.text)
-        for fault in outcome.disk_faults[:1]:
-            await self._alert(outcome, DISK_FALTERED, f"the dock's disk failed once: {fault}")
+        elif outcome.disk_faults:
+            text = f"the dock's disk failed once: {outcome.disk_faults[0]}"
+            await self._alert(outcome, DISK_FALTERED, text)
 
     async def _alert(self, outcome: DockingOutcome, code: str, text: str) -> None:
         if code in self._alerted:

@@ -1,12 +1,10 @@
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +18,8 @@ from protocol.registry import RecorderEntry, Registry
 from runtime.tls import client_context, server_context
 from tests.simulators.archive import Archive
 from tests.simulators.archive_service import ArchiveService, Heard, serve_archive
+from tests.simulators.bay_folders import CLIP_BYTES, dock_recorder, pull_recorder
 from tests.simulators.broker import Broker
-from tests.simulators.docking_site import MORNING, clip_path, mtime_ns, noise
 from tests.simulators.edge_site import EdgeSite, lay_out_edge_site
 from tests.simulators.sealed_manifests import DOCK, NOW
 from tests.simulators.tus_archive import TusArchive, serve_tus
@@ -41,7 +39,6 @@ REGISTRY: Final = Registry(
         ),
     ),
 )
-CLIP_BYTES: Final = 400_000
 
 
 @pytest.fixture
@@ -70,23 +67,6 @@ async def archive(site: EdgeSite, broker: Broker) -> AsyncIterator[ArchiveServic
         https_port = int(tus.url.rpartition(":")[2])
         site.config.write_text(site.edge_toml(mqtt_port=broker.port, https_port=https_port))
         yield service
-
-
-def fill(folder: Path, *, clips: int = 3, serial: str = "0000017") -> dict[str, bytes]:
-    """Let a recorder with one recording appear in a bay, all at once."""
-    arriving = folder.with_name(f".{folder.name}.arriving")
-    contents: dict[str, bytes] = {}
-    started = MORNING
-    for number in range(1, clips + 1):
-        path = clip_path(started, number, serial=serial)
-        contents[path.decode()] = noise(path, CLIP_BYTES)
-        started += timedelta(seconds=12)
-        clip = arriving / path.decode()
-        clip.parent.mkdir(parents=True, exist_ok=True)
-        clip.write_bytes(contents[path.decode()])
-        os.utime(clip, ns=(mtime_ns(started), mtime_ns(started)))
-    arriving.rename(folder)
-    return contents
 
 
 @dataclass(slots=True)
@@ -142,7 +122,7 @@ def archived(service: ArchiveService) -> set[bytes]:
 async def test_from_docking_to_release(site: EdgeSite, archive: ArchiveService) -> None:
     """A docked recorder is read, archived and released, and its staged copies are freed."""
     await archive.publish_registry(REGISTRY)
-    contents = fill(site.bay(1))
+    contents = dock_recorder(site.bay(1))
     staged = site.root / "staging/files"
     async with running(site) as agent:
         await archive.until(released)
@@ -162,7 +142,7 @@ async def test_killed_in_the_middle(site: EdgeSite, archive: ArchiveService, kil
     """Killed while reading, uploading or waiting for the receipt, it goes on after a restart."""
     await archive.publish_registry(REGISTRY)
     site.config.write_text(f"{site.config.read_text()}read_limit_bytes_s = 800_000\n")
-    contents = fill(site.bay(1))
+    contents = dock_recorder(site.bay(1))
     service_answers = archive.alter
     if kill_at == "uploading":
         archive.archive.tus.faults.gate = asyncio.Event()
@@ -191,7 +171,7 @@ async def test_stopped_while_reading_seals_nothing(site: EdgeSite, archive: Arch
     """SIGTERM in the middle of a copy ends the agent soon, and no manifest claims the half."""
     await archive.publish_registry(REGISTRY)
     site.config.write_text(f"{site.config.read_text()}read_limit_bytes_s = 100_000\n")
-    fill(site.bay(1))
+    dock_recorder(site.bay(1))
     async with running(site) as agent:
         await snapshot_when(site, lambda one: one.bays[0].bytes_done > 0)
         ended = await agent.stop()
@@ -208,7 +188,7 @@ async def test_without_a_network_ingest_goes_on(site: EdgeSite, archive: Archive
         await snapshot_when(site, lambda one: one.dock.registry_version == 1)
         await agent.stop()
     site.config.write_text(site.edge_toml(mqtt_port=1, https_port=1))
-    contents = fill(site.bay(1))
+    contents = dock_recorder(site.bay(1))
     async with running(site) as agent:
         status = await snapshot_when(site, lambda one: one.bays[0].state is BayState.SEALED)
         await agent.stop()
@@ -223,7 +203,7 @@ async def test_without_a_network_ingest_goes_on(site: EdgeSite, archive: Archive
 
 async def test_nothing_is_read_before_the_registry(site: EdgeSite, archive: ArchiveService) -> None:
     """A bay waits for the first registry and says so; then it goes on by itself."""
-    fill(site.bay(1))
+    dock_recorder(site.bay(1))
     async with running(site):
         waiting = await snapshot_when(site, lambda one: one.bays[0].problem is not None)
         await archive.publish_registry(REGISTRY)
@@ -236,7 +216,7 @@ async def test_nothing_is_read_before_the_registry(site: EdgeSite, archive: Arch
 async def test_a_stranger_is_reported_and_not_read(site: EdgeSite, archive: ArchiveService) -> None:
     """An unregistered recorder raises one alert; once registered it is read without redocking."""
     await archive.publish_registry(REGISTRY)
-    contents = fill(site.bay(1), serial="9999999")
+    contents = dock_recorder(site.bay(1), serial="9999999")
     async with running(site):
         await archive.until(lambda heard: bool(heard.alerts))
         quarantined = await snapshot_when(
@@ -262,11 +242,10 @@ async def test_a_pulled_recorder_leaves_an_empty_bay(
     """Pulled in mid-copy, what is whole is claimed; docked again, the rest follows."""
     await archive.publish_registry(REGISTRY)
     site.config.write_text(f"{site.config.read_text()}read_limit_bytes_s = 800_000\n")
-    contents = fill(site.bay(1))
-    pulled = site.bay(1).with_name("pulled")
+    contents = dock_recorder(site.bay(1))
     async with running(site):
         await snapshot_when(site, lambda one: one.bays[0].bytes_done > CLIP_BYTES)
-        site.bay(1).rename(pulled)
+        pulled = pull_recorder(site.bay(1))
         await snapshot_when(site, lambda one: one.bays[0].state is BayState.EMPTY)
         await archive.until(lambda heard: bool(heard.manifests))
         pulled.rename(site.bay(1))

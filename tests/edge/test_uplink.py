@@ -1,7 +1,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -135,7 +135,11 @@ class Dock:
 
 @contextlib.asynccontextmanager
 async def open_dock(
-    tmp_path: Path, authority: Authority, port: int, archive: TusArchive
+    tmp_path: Path,
+    authority: Authority,
+    port: int,
+    archive: TusArchive,
+    pace: UplinkPace = PACE,
 ) -> AsyncIterator[Dock]:
     pair = authority.issue_tls(DOCK)
     tls = client_context(ca=authority.ca, certificate=pair.certificate, key=pair.key)
@@ -183,7 +187,7 @@ async def open_dock(
             registry=registry,
             receipts=receipts,
             uploads=uploads,
-            uplink=Uplink(link, parts, dock=DOCK, clock=clock, pace=PACE),
+            uplink=Uplink(link, parts, dock=DOCK, clock=clock, pace=pace),
         )
 
 
@@ -392,20 +396,63 @@ async def test_strange_topics_are_kept(dock: Dock, service: ArchiveService) -> N
     assert await dock.notices.unhandled_count() >= 1
 
 
-async def test_bays_are_told_as_they_change(dock: Dock, service: ArchiveService) -> None:
-    """A change of state is told at once, and the last word about a bay is how it stands."""
-    face = dock.board.bay(BAY)
-    async with dock.online():
-        await service.until(lambda heard: bool(heard.bays))
+async def test_only_states_are_told_at_once(
+    service: ArchiveService, tmp_path: Path, authority: Authority, cable: Cable, tus: TusArchive
+) -> None:
+    """A change of state is told at once, whatever is counted meanwhile waits its turn."""
+    never = replace(PACE, telemetry=TelemetryPace(bay_s=3600, metrics_s=3600, alerts_s=3600))
+    async with open_dock(tmp_path, authority, cable.port, tus, never) as dock, dock.online():
+        face = dock.board.bay(BAY)
+        await service.until(lambda heard: len(heard.bays) == 1)
+        dock.board.show(msgspec.structs.replace(face, state=BayState.INGESTING))
+        await service.until(lambda heard: len(heard.bays) == 2)
         for files_done in range(50):
             dock.board.show(
                 msgspec.structs.replace(face, state=BayState.INGESTING, files_done=files_done)
             )
             await asyncio.sleep(0)
-        await service.until(lambda heard: heard.bays[-1].files_done == 49)
+        dock.board.show(msgspec.structs.replace(face, state=BayState.SEALED))
+        await service.until(lambda heard: heard.bays[-1].state is BayState.SEALED)
 
-    # 50 changes of one state, as fast as they came, are told as a few messages.
-    assert len(service.heard.bays) < 25
+    assert len(service.heard.bays) == 3
+
+
+async def test_counts_are_told_in_the_end(dock: Dock, service: ArchiveService) -> None:
+    """The last word about a bay is how it stands, however fast it changed."""
+    face = dock.board.bay(BAY)
+    async with dock.online():
+        for files_done in range(50):
+            dock.board.show(msgspec.structs.replace(face, files_done=files_done))
+            await asyncio.sleep(0)
+        await service.until(lambda heard: bool(heard.bays) and heard.bays[-1].files_done == 49)
+
+
+async def test_what_waited_is_published_on_connecting(
+    service: ArchiveService, tmp_path: Path, authority: Authority, cable: Cable, tus: TusArchive
+) -> None:
+    """A new connection does not wait for the time to reconcile."""
+    never = replace(PACE, reconcile_s=3600)
+    async with open_dock(tmp_path, authority, cable.port, tus, never) as dock:
+        await dock.seal([[b"one"]])
+        async with dock.online():
+            await dock.until_receipted(1)
+
+    assert len(service.heard.manifests) == 1
+
+
+async def test_a_manifest_on_its_way_is_not_said_again(dock: Dock, service: ArchiveService) -> None:
+    """While its files are being sent, a manifest is not published over and over."""
+    service.archive.tus.faults.gate = asyncio.Event()
+    async with dock.online():
+        await dock.seal([[b"one"]])
+        await service.archive.tus.until_patching(1)
+        said, told = len(service.heard.manifests), len(service.heard.metrics)
+        await service.until(lambda heard: len(heard.metrics) > told + 5)
+        said_later = len(service.heard.manifests)
+        service.archive.tus.faults.gate.set()
+        await dock.until_receipted(1)
+
+    assert said_later == said
 
 
 async def test_metrics_are_told(dock: Dock, service: ArchiveService) -> None:

@@ -176,7 +176,7 @@ async def test_a_refused_file_gives_its_manifest_back(tmp_path: Path) -> None:
         site.queue.offer(uploads)
         await site.until_idle()
 
-        assert not archive.files
+        assert archive.requests == ["POST /v1/uploads"]
         assert not site.queue.is_busy(uploads[0].manifest_id)
         assert site.queue.problem is not None
         assert not await site.notices.undelivered_alerts()

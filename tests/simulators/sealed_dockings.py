@@ -36,6 +36,10 @@ class DockingMaker:
         self._dockings = 0
         self._file_count = 0
 
+    def reopened(self, journal: Journal) -> None:
+        """Go on with the same journal, as another process has opened it."""
+        self._journal = journal
+
     async def seal(self, *parts: Recordings) -> list[SealedManifest]:
         """Seal one docking with a manifest for each part, each given as recordings' contents."""
         self._dockings += 1
