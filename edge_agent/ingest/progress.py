@@ -8,6 +8,8 @@ from protocol.identifiers import DockingId, OfficerId
 from protocol.manifest import RecorderFacts
 
 _WINDOW_S: Final = 5.0
+# Two samples closer than this say nothing about a rate.
+_SHORTEST_S: Final = 0.001
 # At one sample for each MiB, the window is shorter than this from 200 MiB/s on.
 _MAX_SAMPLES: Final = 1_024
 
@@ -57,7 +59,9 @@ class RateMeter:
             return 0
         (first_s, first_bytes), (last_s, last_bytes) = self._samples[0], self._samples[-1]
         elapsed_s = last_s - first_s
-        return int((last_bytes - first_bytes) / elapsed_s) if elapsed_s > 0 else 0
+        if elapsed_s < _SHORTEST_S:
+            return 0
+        return max(0, int((last_bytes - first_bytes) / elapsed_s))
 
     def remaining_s(self, remaining_bytes: int) -> int | None:
         """Return how long the rest takes at this rate, rounded up; None while nothing moves."""

@@ -230,12 +230,16 @@ def _fill_parts(facts: DockingFacts, content: Content, mint: Mint) -> list[_Part
             parts.append(part)
         part.add(unit)
         spilled += [_known_as(row, part.manifest_id) for row in unit.spilled]
-    known = (*content.settlement.known, *spilled)
     findings = (*content.findings, *content.settlement.findings)
-    _spread(parts, known, lambda part: part.known, MAX_FILES, mint)
+    _spread(parts, content.settlement.known, lambda part: part.known, MAX_FILES, mint)
     _spread(parts, content.not_taken, lambda part: part.not_taken, MAX_FILES, mint)
     _spread(parts, content.settlement.incomplete, lambda part: part.incomplete, MAX_FILES, mint)
     _spread(parts, findings, lambda part: part.findings, 2 * MAX_FILES, mint)
+    if spilled:
+        # Known is what an earlier manifest claims.
+        parts.append(_Part(manifest_id=ManifestId(mint())))
+        later = len(parts) - 1
+        _spread(parts, spilled, lambda part: part.known, MAX_FILES, mint, first=later)
     return parts
 
 
@@ -245,9 +249,11 @@ def _spread(
     place: Callable[[_Part], list[T]],
     limit: int,
     mint: Mint,
+    *,
+    first: int = 0,
 ) -> None:
-    """Put *items* into the parts in order, opening new ones when all are full."""
-    index = 0
+    """Put *items* into the parts in order from *first* on, opening new ones when all are full."""
+    index = first
     for item in items:
         weight_bytes = len(strict_json.encode(item))
         while len(place(parts[index])) >= limit or not parts[index].has_room(weight_bytes):

@@ -18,6 +18,7 @@ class MemoryStaging:
 
     Attributes:
         room_bytes: Of the disk.
+        unannounced_bytes: How much of that others will have taken when it is needed.
         evicts: Whether the kernel can prove that it let go.
         failing_syncs: How many of the next syncs fail.
         changing_seals: How many of the next sealed copies are changed by the disk.
@@ -25,6 +26,7 @@ class MemoryStaging:
     """
 
     room_bytes: int = 1 << 40
+    unannounced_bytes: int = 0
     evicts: bool = True
     failing_syncs: int = 0
     changing_seals: int = 0
@@ -69,7 +71,7 @@ class MemoryStaging:
         return max(0, self.room_bytes - used)
 
     def reserve(self, size_bytes: int) -> None:
-        if size_bytes > self.free_bytes():
+        if size_bytes > self.free_bytes() - self.unannounced_bytes:
             raise OSError(errno.ENOSPC, "no room")
 
 

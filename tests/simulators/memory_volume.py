@@ -1,6 +1,7 @@
 """A recorder's volume in memory, which can be pulled, have bad sectors, and counts what is read."""
 
 import contextlib
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class MemoryVolume:
         odd: Entries that are no files.
         pull_after_chunks: Leave after that many chunks, of all files together.
         second_reads: What a file gives instead when it is read from its start again.
+        gate: Nothing is read before it is set.
         read_bytes: By path.
     """
 
@@ -35,6 +37,7 @@ class MemoryVolume:
     pull_after_chunks: int | None = None
     second_reads: dict[bytes, bytes] = field(default_factory=dict)
     docked: bool = True
+    gate: threading.Event | None = None
     read_bytes: Counter[bytes] = field(default_factory=Counter)
     starts: Counter[bytes] = field(default_factory=Counter)
 
@@ -96,6 +99,8 @@ class MemoryFile:
             content = volume.second_reads.get(path, content)
         volume.starts[path] += 1
         position = offset_bytes
+        if volume.gate is not None and not volume.gate.wait(60):
+            raise TimeoutError("nobody opened the gate")
         while True:
             volume.check_docked()
             if stored.bad_from is not None and position >= stored.bad_from:

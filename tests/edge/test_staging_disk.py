@@ -1,0 +1,132 @@
+"""What only a real disk can get wrong."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from edge_agent.adapters.staging_disk import DiskSlot, StagingDisk
+from edge_agent.errors import CopyDiffersError
+from edge_agent.ingest.files import FileId
+from edge_agent.staging.slot import ReadBack
+from protocol.digest import sha256_hex
+from runtime import durable
+from runtime.eviction import Eviction, evict
+
+ID = FileId("one")
+CONTENT = b"x" * 100_000
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> StagingDisk:
+    return StagingDisk(tmp_path / "staging", reserve_bytes=0)
+
+
+def filled(staging: StagingDisk) -> DiskSlot:
+    slot = staging.create(ID, size_bytes=len(CONTENT))
+    slot.append(CONTENT)
+    return slot
+
+
+def test_a_failed_sync_poisons_the_slot(
+    staging: StagingDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failed sync, no second one is tried: it would succeed without having written."""
+    slot = filled(staging)
+    synced: list[int] = []
+
+    def fail(fd: int) -> None:
+        synced.append(fd)
+        raise OSError(errno.EIO, "injected")
+
+    monkeypatch.setattr(durable, "sync_file", fail)
+    with pytest.raises(OSError, match="injected"):
+        slot.sync()
+    for again in (slot.sync, lambda: slot.seal(sha256="", read_back=True)):
+        with pytest.raises(OSError, match="earlier"):
+            again()
+
+    assert len(synced) == 1
+    slot.discard()
+    assert staging.sweep([]) == ()
+
+
+def test_a_restart_is_another_file(staging: StagingDisk, tmp_path: Path) -> None:
+    """The pages that a failed sync lost belong to a file that is used no more."""
+    slot = filled(staging)
+    partial = tmp_path / "staging/partial/one"
+    with partial.open("rb") as first:
+        slot.restart()
+        with partial.open("rb") as second:
+            assert not Path(f"/proc/self/fd/{first.fileno()}").samefile(
+                f"/proc/self/fd/{second.fileno()}"
+            )
+            assert second.read() == b""
+
+
+def test_a_copy_that_the_disk_changed_is_deleted(staging: StagingDisk, tmp_path: Path) -> None:
+    """A copy that reads back differently gets no name, and nothing of it stays."""
+    slot = filled(staging)
+    with (tmp_path / "staging/partial/one").open("r+b") as file:
+        file.write(b"y")
+
+    with pytest.raises(CopyDiffersError) as caught:
+        slot.seal(sha256=sha256_hex(CONTENT), read_back=True)
+
+    assert caught.value.found_sha256 == sha256_hex(b"y" + CONTENT[1:])
+    assert staging.sweep([]) == ()
+
+
+def test_the_read_back_says_whether_it_came_from_the_disk(
+    staging: StagingDisk, tmp_path: Path
+) -> None:
+    """The kernel's proof is passed on as it is."""
+    probe = tmp_path / "probe"
+    durable.write_file(probe, CONTENT)
+    with probe.open("rb") as file:
+        proved = evict(file.fileno(), size_bytes=len(CONTENT)) is Eviction.PROVED
+
+    proof = filled(staging).seal(sha256=sha256_hex(CONTENT), read_back=True)
+
+    assert proof == ReadBack(compared=True, evicted=proved)
+
+
+def test_room_is_reserved_at_once(staging: StagingDisk, tmp_path: Path) -> None:
+    """The file takes its room before a byte is written, and has no size before."""
+    staging.create(ID, size_bytes=1 << 20)
+
+    found = (tmp_path / "staging/partial/one").stat()
+    assert found.st_size == 0
+    assert found.st_blocks * 512 >= 1 << 20
+
+
+def test_the_reserve_is_not_given_away(staging: StagingDisk, tmp_path: Path) -> None:
+    """Room for the journal is not counted as free."""
+    reserved = StagingDisk(tmp_path / "staging", reserve_bytes=1 << 60)
+
+    assert staging.free_bytes() > 0
+    assert reserved.free_bytes() == 0
+
+
+def test_copies_are_private(staging: StagingDisk, tmp_path: Path) -> None:
+    """Nobody but the agent can read what is staged."""
+    slot = filled(staging)
+    slot.seal(sha256=sha256_hex(CONTENT), read_back=False)
+
+    assert (tmp_path / "staging/files/one").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "staging/files").stat().st_mode & 0o077 == 0
+
+
+def test_a_link_in_partial_is_not_followed(staging: StagingDisk, tmp_path: Path) -> None:
+    """Whoever puts a link under a copy's name does not get its target written to."""
+    target = tmp_path / "target"
+    target.write_bytes(b"untouched")
+    (tmp_path / "staging/partial/one").symlink_to(target)
+
+    with pytest.raises(OSError, match="symbolic"):
+        staging.reopen(ID, size_bytes=3, stored_bytes=0)
+
+    slot = staging.create(ID, size_bytes=3)
+    slot.append(b"abc")
+    slot.sync()
+    assert target.read_bytes() == b"untouched"
