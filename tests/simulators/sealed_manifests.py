@@ -1,5 +1,6 @@
 """Manifests as a dock seals them, signed for real, with the bytes that they promise."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -91,19 +92,9 @@ def seal_manifest(
 ) -> SealedManifest:
     """Seal the manifest that follows *after*; each recording is given as its clips' contents."""
     sequence = after.sequence + 1
-    contents: dict[str, bytes] = {}
-
-    def staged(path: str, content: bytes) -> StagedFile:
-        digest = sha256_hex(content)
-        contents[digest] = content
-        return StagedFile(
-            name=name_of(path.encode()),
-            size_bytes=len(content),
-            mtime_ns=0,
-            digests=Digests(sha256=digest),
-            evidence=EvidenceLevel.L2,
-        )
-
+    contents = {
+        sha256_hex(content): content for content in (*itertools.chain(*recordings), *others)
+    }
     manifest = Manifest(
         manifest_id=ManifestId(uuid7(1, sequence)),
         dock=DOCK,
@@ -123,18 +114,9 @@ def seal_manifest(
         evidence_level=EvidenceLevel.L2,
         agent="edge-agent test",
         recordings=tuple(
-            Recording(
-                recording_id=RecordingId(uuid7(3, sequence * 1_000 + number)),
-                clips=tuple(
-                    Clip(file=staged(f"DCIM/{number}/{index}.MP4", clip), kind=ClipKind.VIDEO)
-                    for index, clip in enumerate(clips)
-                ),
-                recorded_on=date(2026, 3, 5),
-                date_basis=DateBasis.FILE_TIME,
-            )
-            for number, clips in enumerate(recordings)
+            _recording(sequence * 1_000 + number, clips) for number, clips in enumerate(recordings)
         ),
-        other_files=tuple(staged(f"LOG/{index}.LOG", other) for index, other in enumerate(others)),
+        other_files=tuple(_staged(f"LOG/{index}.LOG", other) for index, other in enumerate(others)),
     )
     payload = strict_json.encode(manifest)
     return SealedManifest(
@@ -142,4 +124,26 @@ def seal_manifest(
         payload_sha256=sha256_hex(payload),
         envelope=seal(payload, Statement.MANIFEST, key),
         contents=contents,
+    )
+
+
+def _recording(number: int, clips: Sequence[bytes]) -> Recording:
+    return Recording(
+        recording_id=RecordingId(uuid7(3, number)),
+        clips=tuple(
+            Clip(file=_staged(f"DCIM/{number}/{index}.MP4", clip), kind=ClipKind.VIDEO)
+            for index, clip in enumerate(clips)
+        ),
+        recorded_on=date(2026, 3, 5),
+        date_basis=DateBasis.FILE_TIME,
+    )
+
+
+def _staged(path: str, content: bytes) -> StagedFile:
+    return StagedFile(
+        name=name_of(path.encode()),
+        size_bytes=len(content),
+        mtime_ns=0,
+        digests=Digests(sha256=sha256_hex(content)),
+        evidence=EvidenceLevel.L2,
     )
