@@ -5,7 +5,7 @@ import contextlib
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -24,6 +24,7 @@ from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
 from edge_agent.adapters.staging_disk import StagingDisk
+from edge_agent.adapters.task_keeper import keep_running
 from edge_agent.adapters.tus_client import TusClient, UploadLimits, open_tus_client
 from edge_agent.adapters.uplink import Uplink, UplinkPace, UplinkParts
 from edge_agent.adapters.upload_queue import QueueLimits, UploadQueue
@@ -96,12 +97,15 @@ class _Agent:
     async def run(self, config: EdgeConfig) -> None:
         """Do everything, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.uplink.run(), name="uplink")
-            group.create_task(self.uploads.run(), name="uploads")
-            for bay, supervisor in zip(config.bays, self.bays, strict=True):
-                group.create_task(supervisor.run(), name=f"bay {bay.number}")
-            if config.storage.free_after_receipt:
-                group.create_task(self.freeing.run(), name="freeing")
+            for name, run in self._parts_to_run(config).items():
+                group.create_task(keep_running(name, run, self.world.notices), name=name)
+
+    def _parts_to_run(self, config: EdgeConfig) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        running = {"uplink": self.uplink.run, "uploads": self.uploads.run}
+        if config.storage.free_after_receipt:
+            running["freeing"] = self.freeing.run
+        bays = zip(config.bays, self.bays, strict=True)
+        return running | {f"bay {bay.number}": supervisor.run for bay, supervisor in bays}
 
     async def snapshot(self) -> Snapshot:
         """Return how the dock stands."""

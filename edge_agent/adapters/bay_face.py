@@ -6,7 +6,7 @@ import msgspec
 import structlog
 
 from edge_agent.adapters.bay_board import BayBoard
-from edge_agent.adapters.notice_store import Clock
+from edge_agent.adapters.notice_store import Clock, plain_text
 from edge_agent.bay.machine import BayEvent, advance
 from edge_agent.ingest.progress import BayProgress
 from protocol.identifiers import BayNumber, DockId
@@ -56,11 +56,13 @@ class BayFace:
     def show_problem(self, problem: tuple[str, str] | None) -> None:
         """Show what keeps the bay from going on, or that nothing does any more."""
         code, text = problem or (None, None)
-        self._replace(problem=code, problem_text=None if text is None else text[:_MAX_TEXT])
+        shown = None if text is None else plain_text(text, _MAX_TEXT)
+        self._replace(problem=code, problem_text=shown)
 
     def show_name(self, *, model: str, serial: str) -> None:
         """Show how the recorder names itself."""
-        self._replace(model=model[:_MAX_LABEL], serial=serial[:_MAX_LABEL])
+        shown_model, shown_serial = plain_text(model, _MAX_LABEL), plain_text(serial, _MAX_LABEL)
+        self._replace(model=shown_model, serial=shown_serial)
 
     def show_progress(self, progress: BayProgress) -> None:
         """Show how far the docking is."""

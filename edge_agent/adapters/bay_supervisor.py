@@ -18,6 +18,7 @@ from edge_agent.adapters.notice_store import Notice, NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
+from edge_agent.adapters.task_keeper import PART_FAILED, disk_failure
 from edge_agent.adapters.vitals import Vitals
 from edge_agent.bay.machine import BayEvent
 from edge_agent.docking import run_docking
@@ -136,7 +137,7 @@ class BaySupervisor:
         pause_s = self._pace.first_s
         while await self._registry_known(gone):
             version = self._parts.registry.changes.beats
-            outcome = await self._dock()
+            outcome = await self._try_to_dock()
             await self._note(outcome)
             then = await self._follow(outcome, gone)
             if then is _Then.NOTHING:
@@ -159,6 +160,16 @@ class BaySupervisor:
             await _either(gone, registry.changes.beyond(registry.changes.beats))
         self._face.show_problem(None)
         return not gone.is_set()
+
+    async def _try_to_dock(self) -> DockingOutcome:
+        """Dock; where we fail at this one recorder, the other bays go on."""
+        try:
+            return await self._dock()
+        except Exception as error:
+            if disk_failure(error) is not None:
+                raise
+            _log.exception("a docking failed", bay=self._bay.number)
+            return DockingOutcome(kind=OutcomeKind.ATTENTION, code=PART_FAILED, text=repr(error))
 
     async def _dock(self) -> DockingOutcome:
         self._counted = (0, 0)

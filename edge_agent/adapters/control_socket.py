@@ -29,7 +29,7 @@ from protocol.messages import BayMessage, Count, DockStatus
 from protocol.strict_json import Message
 
 MAX_REQUEST_BYTES: Final = 4 * 1024
-MAX_ANSWER_BYTES: Final = 1 << 20
+MAX_ANSWER_BYTES: Final = 4 << 20  # 99 bays, each with a file name of the longest kind
 
 _MODE: Final = 0o660
 _MOST_CLIENTS: Final = 16

@@ -64,11 +64,11 @@ class NoticeStore:
             alert_id=AlertId(mint_uuid7(unix_ms=unix_ms(now), entropy=os.urandom(10))),
             dock=self._dock,
             code=notice.code,
-            text=notice.text[:_MAX_TEXT],
+            text=plain_text(notice.text, _MAX_TEXT),
             raised_at=now,
             bay=notice.bay,
             recorder=notice.recorder,
-            facts={name: value[:_MAX_FACT] for name, value in notice.facts.items()},
+            facts={name: plain_text(value, _MAX_FACT) for name, value in notice.facts.items()},
         )
         await self._journal.connection.execute(
             "INSERT INTO alert (alert_id, payload) VALUES (?, ?)",
@@ -153,3 +153,9 @@ async def count(connection: Connection, query: str, *values: object) -> int:
 def unix_ms(moment: datetime) -> int:
     """Return *moment*, which knows its zone, as milliseconds since 1970."""
     return int(moment.timestamp() * 1000)
+
+
+def plain_text(text: str, most_characters: int) -> str:
+    """Return *text* as any JSON reader and any database takes it: cut, no surrogates, no NUL."""
+    encodable = text.encode(errors="backslashreplace").decode()
+    return encodable.replace("\0", "\\x00")[:most_characters]

@@ -17,6 +17,7 @@ from edge_agent.adapters.notice_store import Clock, Notice, NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
+from edge_agent.adapters.task_keeper import PART_FAILED, disk_failure
 from edge_agent.adapters.telemetry import Telemetry, TelemetryPace
 from edge_agent.adapters.upload_queue import UploadQueue
 from edge_agent.adapters.vitals import Vitals
@@ -173,9 +174,24 @@ class Uplink:
             await link.acknowledge(message)
 
     async def _handle(self, message: Message) -> None:
-        """Commit what follows from a message; after a crash before the end, it comes again."""
+        """Commit what follows from a message; after a crash before the end, it comes again.
+
+        A message that we fail at would come again for ever, and hold up all that are behind it:
+        it is kept like one that nobody could read.
+        """
+        try:
+            await self._obey(message)
+        except Exception as error:
+            if disk_failure(error) is not None:
+                raise
+            _log.exception("a message could not be handled", topic=message.topic)
+            problem = Unhandled(code=PART_FAILED, detail=repr(error))
+            await self._parts.notices.keep_unhandled(message.topic, message.payload, problem)
+        await self._recount()
+
+    async def _obey(self, message: Message) -> None:
         if message.topic == of_dock(self._dock, Channel.RECEIPTS):
-            await self._handle_answer(message)
+            await self._obey_answer(message)
         elif message.topic == REGISTRY:
             registry = await self._parts.store.take_registry(message.topic, message.payload)
             if registry is not None:
@@ -187,9 +203,8 @@ class Uplink:
                 code=Contradiction.FOREIGN_TOPIC.value, detail=f"topic {message.topic[:200]!r}"
             )
             await self._parts.notices.keep_unhandled(message.topic, message.payload, problem)
-        await self._recount()
 
-    async def _handle_answer(self, message: Message) -> None:
+    async def _obey_answer(self, message: Message) -> None:
         effect = await self._parts.store.take_answer(message.topic, message.payload)
         _log.info("answer", decision=type(effect.decision).__name__, uploads=len(effect.uploads))
         if effect.uploads and not self._parts.uploads.offer(effect.uploads):

@@ -22,6 +22,7 @@ from edge_agent.adapters.notice_store import NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
+from edge_agent.adapters.task_keeper import PART_FAILED
 from edge_agent.adapters.vitals import Vitals
 from protocol.envelope import keyring
 from protocol.identifiers import BayNumber
@@ -254,6 +255,23 @@ async def test_a_disk_that_faltered_is_told(bay: Bay) -> None:
         await bay.until_state(BayState.SEALED)
 
     assert [alert.code for alert in await bay.alerts()] == [DISK_FALTERED]
+
+
+async def test_a_bug_stops_one_bay(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where our program fails at a recorder, its bay asks for a person, and can go on later."""
+
+    def fail(*_facts: object) -> None:
+        raise ValueError("nobody thought of this recorder")
+
+    dock_recorder(bay.folder)
+    async with bay.served():
+        with monkeypatch.context() as patched:
+            patched.setattr("edge_agent.docking.identify", fail)
+            shown = await bay.until_state(BayState.ATTENTION)
+        await bay.until_state(BayState.SEALED)
+
+    assert shown.problem == PART_FAILED
+    assert [alert.code for alert in await bay.alerts()] == [PART_FAILED]
 
 
 async def test_a_docking_that_is_cancelled_seals_nothing(bay: Bay) -> None:

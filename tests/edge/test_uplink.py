@@ -13,10 +13,11 @@ from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.bay_face import empty_bay
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.notice_store import Notice, NoticeStore
-from edge_agent.adapters.outbox_store import OutboxStore
+from edge_agent.adapters.outbox_store import Effect, OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
 from edge_agent.adapters.staging_disk import StagingDisk
+from edge_agent.adapters.task_keeper import PART_FAILED
 from edge_agent.adapters.telemetry import TelemetryPace
 from edge_agent.adapters.tus_client import UploadLimits, open_tus_client
 from edge_agent.adapters.uplink import Uplink, UplinkPace, UplinkParts
@@ -394,6 +395,29 @@ async def test_strange_topics_are_kept(dock: Dock, service: ArchiveService) -> N
         await service.until(lambda heard: bool(heard.alerts))
 
     assert await dock.notices.unhandled_count() >= 1
+
+
+async def test_an_answer_we_fail_at_holds_up_nobody(
+    dock: Dock, service: ArchiveService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that our program fails at is kept and told; those behind it are obeyed."""
+    take = dock.store.take_answer
+    failed: list[bytes] = []
+
+    async def fail_once(topic: str, untrusted: bytes) -> Effect:
+        if not failed:
+            failed.append(untrusted)
+            raise ValueError("nobody thought of this answer")
+        return await take(topic, untrusted)
+
+    monkeypatch.setattr(dock.store, "take_answer", fail_once)
+    async with dock.online():
+        await dock.seal([[b"one"]])
+        await dock.until_receipted(1)
+        await service.until(lambda heard: bool(heard.alerts))
+
+    assert service.heard.alerts[0].code == PART_FAILED
+    assert await dock.notices.unhandled_count() == 1
 
 
 async def test_only_states_are_told_at_once(
