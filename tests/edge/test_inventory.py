@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -205,14 +206,9 @@ def test_no_more_entries_than_the_limit() -> None:
 
 def test_an_endless_listing_ends() -> None:
     """A volume that never stops listing is not followed for ever."""
+    endless = (file(b"%d.dat" % number) for number in count())
 
-    def endless() -> object:
-        number = 0
-        while True:
-            number += 1
-            yield file(b"%d.dat" % number)
-
-    listing = take_listing(endless(), Limits(max_entries=10, max_counted=20))  # type: ignore[arg-type]
+    listing = take_listing(endless, Limits(max_entries=10, max_counted=20))
 
     assert (len(listing.entries), listing.beyond) == (10, 20)
 
