@@ -194,17 +194,15 @@ def test_only_the_overlap_is_read_again() -> None:
 
 
 def test_a_prefix_that_rotted_is_not_trusted() -> None:
-    """A prefix that does not hash to what the journal says is copied anew, in another file."""
-    staging, slot, resume = begun(b"abcX", size_bytes=8)
+    """A prefix that rotted before the overlap is copied anew, in another file."""
+    content = bytes(range(256)) * (2 * OVERLAP_BYTES // 256)
+    staging, slot, resume = begun(b"X" + content[1:-1], size_bytes=len(content))
+    resume = dataclasses.replace(resume, prefix_sha256=sha256_hex(content[:-1]))
+    volume = one_file(content, chunk_bytes=100_000)
 
-    copied = copy(
-        one_file(b"abcdefgh"),
-        slot,
-        Watched(),
-        resume=dataclasses.replace(resume, prefix_sha256=sha256_hex(b"abcd")),
-    )
+    copied = copy(volume, slot, Watched(), resume=resume, checkpoint_bytes=1 << 20)
 
-    assert stored(slot) == b"abcdefgh"
+    assert stored(slot) == content
     assert copied.resumed_bytes == 0
     assert staging.copies == [ID, ID]
 
