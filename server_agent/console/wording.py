@@ -1,0 +1,211 @@
+"""The console's sentences for what others say in codes. Message ids are English.
+
+`N_` marks a sentence for translation; templates translate it. A sentence never contains what a
+device or a peer sent.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from protocol.findings import FindingCode
+from protocol.manifest import DateBasis, Isolation
+from protocol.messages import BayState
+from server_agent.access.roles import Role
+
+
+def N_(message: str) -> str:  # noqa: N802 -- gettext's own name for "translate later"
+    """Mark *message* for translation and return it."""
+    return message
+
+
+UNKNOWN: Final = "unknown"
+
+STATES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        BayState.EMPTY.value: N_("Empty"),
+        BayState.IDENTIFYING.value: N_("Identifying"),
+        BayState.INGESTING.value: N_("Ingesting"),
+        BayState.SEALED.value: N_("Waiting for receipt"),
+        BayState.RELEASABLE.value: N_("May be taken"),
+        BayState.QUARANTINED.value: N_("Refused"),
+        BayState.ATTENTION.value: N_("Needs attention"),
+        UNKNOWN: N_("No report"),
+    }
+)
+
+ISOLATION: Final[Mapping[Isolation, str]] = MappingProxyType(
+    {
+        Isolation.HOLDING: N_("Isolation holds"),
+        Isolation.BREACHED: N_("Isolation breached"),
+        Isolation.RESTORED: N_("Isolation restored"),
+        Isolation.NOT_ENFORCED: N_("Isolation not enforced"),
+    }
+)
+
+ROLES: Final[Mapping[Role, str]] = MappingProxyType(
+    {
+        Role.OFFICER: N_("Officer"),
+        Role.DEVICE_ADMINISTRATOR: N_("Device administrator"),
+        Role.SECTION_HEAD: N_("Section head"),
+        Role.DEPUTY_DIRECTOR: N_("Deputy director"),
+        Role.BUREAU_LEADER: N_("Bureau leader"),
+        Role.SYSTEM_ADMINISTRATOR: N_("System administrator"),
+        Role.AUDITOR: N_("Auditor"),
+    }
+)
+
+THEMES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "auto": N_("Colours: as the system"),
+        "light": N_("Colours: light"),
+        "dark": N_("Colours: dark"),
+    }
+)
+
+DATE_BASES: Final[Mapping[DateBasis, str]] = MappingProxyType(
+    {
+        DateBasis.RECORDER_CLOCK: N_("by the recorder's clock"),
+        DateBasis.CORRECTED_CLOCK: N_("by the recorder's clock, corrected"),
+        DateBasis.FILE_TIME: N_("by the files' times"),
+    }
+)
+
+KINDS: Final[Mapping[str, str]] = MappingProxyType(
+    {"video": N_("Video"), "audio": N_("Audio"), "photo": N_("Photo")}
+)
+
+EVIDENCE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "L1": N_("L1: digest taken while reading"),
+        "L2": N_("L2: L1, and the copy was read back from the disk"),
+        "L3": N_("L3: L2, and the recorder was read twice"),
+    }
+)
+
+# Names of facts that alerts carry; others are shown as they came.
+FACTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "model": N_("Model"),
+        "serial": N_("Serial number"),
+        "recorder": N_("Recorder"),
+        "officer": N_("Officer"),
+        "bay": N_("Bay"),
+        "path": N_("File"),
+        "file": N_("File"),
+        "files": N_("Files"),
+        "sequence": N_("Manifest number"),
+        "manifest": N_("Manifest"),
+        "manifest_id": N_("Manifest"),
+        "free_bytes": N_("Free bytes"),
+        "needed_bytes": N_("Needed bytes"),
+        "drift_s": N_("Clock drift in seconds"),
+        "reason": N_("Reason"),
+        "volume": N_("Volume"),
+        "profile": N_("Profile"),
+    }
+)
+
+_FINDINGS: Final[Mapping[FindingCode, str]] = MappingProxyType(
+    {
+        FindingCode.LINK: N_("A link on the recorder was not followed"),
+        FindingCode.SPECIAL_FILE: N_("A device or pipe on the recorder was not opened"),
+        FindingCode.PATH_TOO_LONG: N_("A path on the recorder is too long to be read"),
+        FindingCode.NAME_NOT_UTF8: N_("A file name is not readable text; its exact bytes are kept"),
+        FindingCode.NAMES_DIFFER_BY_CASE: N_("File names differ by capitals alone; both are kept"),
+        FindingCode.EMPTY_FILE: N_("A file is empty; it is kept"),
+        FindingCode.UNREADABLE_DIRECTORY: N_(
+            "A folder could not be listed: dock the recorder again"
+        ),
+        FindingCode.UNSAFE_NAME: N_(
+            "A file name is unsafe on other systems; it is kept in a safe form"
+        ),
+        FindingCode.TOO_MANY_ENTRIES: N_("The recorder holds too many files: inspect it"),
+        FindingCode.FOREIGN_FILE: N_("The recorder holds a file that does not belong there"),
+        FindingCode.UNKNOWN_FILE: N_("The recorder holds a file that its profile does not know"),
+        FindingCode.IMPLAUSIBLE_TIME: N_("A time cannot be right: check the recorder's clock"),
+        FindingCode.SEQUENCE_GAP: N_(
+            "Clips are missing between two others: a written reason is needed"
+        ),
+        FindingCode.RECORDING_INCOMPLETE: N_("A recording lacks clips: dock the recorder again"),
+        FindingCode.SAME_CONTENT: N_("Two files have the same content; it is kept once"),
+        FindingCode.UNREADABLE_FILE: N_(
+            "A file could not be read to its end: dock the recorder again"
+        ),
+        FindingCode.SIZE_CHANGED: N_("A file is not as long as the recorder says: dock it again"),
+        FindingCode.RECORDER_LEFT: N_("The recorder was taken before it was read: dock it again"),
+        FindingCode.EVIDENCE_LOWERED: N_("The evidence level asked for could not be proved"),
+        FindingCode.COPY_DIFFERED: N_(
+            "A copy, read back, differed and was made again: check the dock's disk"
+        ),
+        FindingCode.UNKNOWN_DOCK: N_("A message came from a dock that is not registered"),
+        FindingCode.MESSAGE_TOO_LARGE: N_("A message was too large and was refused"),
+        FindingCode.ENVELOPE_MALFORMED: N_("A message was malformed and was refused"),
+        FindingCode.SIGNATURE_WRONG: N_(
+            "A message was not signed by the dock's key: treat it as forged"
+        ),
+        FindingCode.STATEMENT_UNREADABLE: N_(
+            "A manifest is of a kind that this release cannot read"
+        ),
+        FindingCode.OTHER_DOCK: N_("A manifest speaks for another dock than the one that sent it"),
+        FindingCode.CHAIN_FORKED: N_("A dock signed two histories: this is an incident"),
+        FindingCode.UNKNOWN_RECORDER: N_("The recorder is not registered"),
+        FindingCode.MANIFEST_CONTRADICTS: N_("A manifest contradicts itself: report it"),
+        FindingCode.RECEIPT_NOT_SIGNED: N_(
+            "A receipt is not signed by the archive: this is an incident"
+        ),
+        FindingCode.RECEIPT_OTHER_MANIFEST: N_(
+            "A receipt belongs to another manifest; the copies stay"
+        ),
+        FindingCode.RECEIPT_RECORDINGS_DIFFER: N_(
+            "A receipt names other recordings; the copies stay"
+        ),
+        FindingCode.RECEIPT_COUNTS_DIFFER: N_(
+            "A receipt counts other files or bytes; the copies stay"
+        ),
+        FindingCode.BAG_FILE_MISSING: N_("A file is missing in the archive: this is an incident"),
+        FindingCode.BAG_DIGEST_DIFFERS: N_(
+            "A file in the archive was changed: this is an incident"
+        ),
+        FindingCode.BAG_FILE_EXTRA: N_("A file was added to the archive: this is an incident"),
+        FindingCode.BAG_TAG_MALFORMED: N_("A bag's description is malformed: this is an incident"),
+        FindingCode.BAG_TAG_DIFFERS: N_("A bag's description was changed: this is an incident"),
+        FindingCode.BAG_SIGNATURE_WRONG: N_(
+            "The signature in a bag is not the dock's: this is an incident"
+        ),
+        FindingCode.BAG_MANIFEST_DIFFERS: N_("A bag's content differs from its signed manifest"),
+        FindingCode.BAG_CERTIFICATE_WRONG: N_("A certificate in a bag is not the site's"),
+        FindingCode.BAG_UNSAFE_PATH: N_("A bag names a path outside itself: this is an incident"),
+    }
+)
+
+# What a dock or the archive could not do, as far as it shows at a bay or in an alert.
+_ERRORS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "E-BAY-101": N_("A fault of the dock's program: report it"),
+        "E-ING-201": N_("The recorder was taken while it was being read: dock it again"),
+        "E-ING-202": N_("A file is not as long as the recorder says: dock it again"),
+        "E-ING-203": N_("The recorder cannot be read in part: dock it again"),
+        "E-ING-204": N_("A recorder model's profile is wrong: tell the system administrator"),
+        "E-ING-205": N_("The recorder does not say who it is"),
+        "E-ING-206": N_("The recorder is not registered"),
+        "E-ING-207": N_("The same recorder is being read in another bay"),
+        "E-ING-208": N_("Reading was stopped before its end: dock the recorder again"),
+        "E-STG-302": N_("A copy differs from what was read: check the dock's disk"),
+        "E-TUS-101": N_("The archive cannot be reached; the copies stay on the dock"),
+        "E-TUS-102": N_("The archive is busy; the dock tries again"),
+        "E-TUS-103": N_("The archive is full: somebody must make room"),
+        "E-TUS-104": N_("The archive does not take a file now; the dock asks again"),
+        "E-TUS-105": N_("A file arrived damaged and is sent again"),
+        "E-TUS-106": N_("The archive's answer breaks the contract: report it"),
+        "E-TUS-107": N_("The dock's own copy was damaged: dock the recorder again"),
+        "E-TUS-108": N_("Dock and archive count different bytes; the dock asks again"),
+        "E-TUS-109": N_("An upload was forgotten and is made again"),
+        "E-ARC-101": N_("Files of a bag, read back, are not what was written"),
+        "E-ARC-102": N_("Something else stands where a bag belongs: this is an incident"),
+    }
+)
+
+PROBLEMS: Final[Mapping[str, str]] = MappingProxyType(
+    {**{code.value: sentence for code, sentence in _FINDINGS.items()}, **_ERRORS}
+)
