@@ -3,7 +3,8 @@
     python -m scripts.vectors            writes protocol/schemas/ and tests/vectors/
     python -m scripts.vectors --check    ends with 1 when a committed file is not current
 
-Everything is made from fixed seeds and fixed times: the same release writes the same bytes.
+Everything is made from fixed seeds and fixed times: the same release writes the same bytes. Only
+the certificates below tests/vectors/pki are made when they are not there, and are inputs after.
 """
 
 import argparse
@@ -21,13 +22,9 @@ from protocol.chain import GENESIS, ChainHead
 from protocol.digest import sha256_hex
 from protocol.envelope import pre_authentication_encoding, seal, sign_statement
 from protocol.findings import FindingCode
-from protocol.identifiers import (
-    DockId,
-)
+from protocol.identifiers import DockId
 from protocol.keys import SigningKey
-from protocol.manifest import (
-    Manifest,
-)
+from protocol.manifest import Manifest
 from protocol.receipt import (
     Admission,
     AdmissionState,
@@ -39,6 +36,7 @@ from protocol.registry import Registry
 from protocol.strict_json import encode
 from protocol.topics import Channel, of_dock
 from protocol.versions import Statement
+from scripts.bag_vectors import bag_vectors, make_certificates_once
 from scripts.samples import (
     DOCK,
     OTHER_DOCK,
@@ -50,6 +48,7 @@ from scripts.samples import (
     registry,
     signing_key,
 )
+from scripts.volume_vectors import volume_vectors
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SCHEMAS: Final = ROOT / "protocol" / "schemas"
@@ -296,6 +295,8 @@ def everything() -> Iterator[tuple[Path, bytes]]:
         admission_vectors,
         receipt_vectors,
         attack_vectors,
+        volume_vectors,
+        bag_vectors,
     )
     for source in sources:
         for name, data in source():
@@ -309,6 +310,9 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; 1 when not current")
     check = parser.parse_args().check
+    if not check:
+        for path in make_certificates_once():
+            print(f"made, once and for all: {path.relative_to(ROOT)}")
     stale = [
         (path, data)
         for path, data in everything()
