@@ -132,7 +132,7 @@ def manifest(head: ChainHead, **changes: Any) -> Manifest:
 
 def full_manifest(head: ChainHead) -> Manifest:
     """Return a manifest with every field there is, with names in bytes that are no UTF-8."""
-    gbk = "取证".encode("gbk") + b".MP4"
+    gbk = "执法".encode("gbk") + b".MP4"
     return manifest(
         head,
         other_files=(_staged(gbk),),

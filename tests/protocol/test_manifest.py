@@ -108,3 +108,10 @@ def test_only_the_first_has_no_predecessor() -> None:
     found = contradictions(manifest(GENESIS, sequence=2))
 
     assert any("predecessor" in text for text in found)
+
+
+def test_a_sample_has_a_name_that_is_no_utf8() -> None:
+    """The good vectors cover a path whose bytes only survive beside its text."""
+    names = [file.name for one in chain() for file in one.staged_files()]
+
+    assert any(name.raw_path is not None for name in names)
