@@ -135,14 +135,21 @@ class Archiver:
                 continue
             self._closing.add(group_id)
             try:
-                await self._close(group_id)
+                await self.close(group_id)
             finally:
                 self._closing.discard(group_id)
                 if group_id in self._asked_again:
                     self._asked_again.discard(group_id)
                     self._arrivals.put_nowait(group_id)
 
-    async def _close(self, group_id: int) -> None:
+    async def close(self, group_id: int) -> None:
+        """Close the bag of a group, if its files have all arrived and it has none yet.
+
+        What keeps it from being closed raises an alarm, not an exception.
+
+        Args:
+            group_id: In one task at a time.
+        """
         async with self._store.reading() as connection:
             group = await load_complete_group(connection, group_id)
         if group is None:
@@ -179,6 +186,8 @@ class Archiver:
             await record_bag(connection, group.group_id, bag, now_utc=now_utc)
             answer = await self._receipt_if_done(connection, group.manifest_id)
         _log.info("bag archived", path=bag.path, files=bag.files, size_bytes=bag.size_bytes)
+        # Where the bag stood already, as after a restored catalogue, its files came twice.
+        await in_thread(partial(self._remove_copies, group))
         await self._send(answer, group.manifest_id)
 
     async def _receipt_if_done(
@@ -247,6 +256,10 @@ class Archiver:
                 _log.warning("incoming files of an unknown manifest", manifest=manifest_id)
             elif states[manifest_id] is ManifestState.ARCHIVED:
                 await in_thread(partial(self._bags.forget_incoming, manifest_id))
+
+    def _remove_copies(self, group: CompleteGroup) -> None:
+        for entry in group.files:
+            self._uploads.path_of(entry).unlink(missing_ok=True)
 
     def _is_whole(self, entry: IncomingEntry) -> bool:
         try:

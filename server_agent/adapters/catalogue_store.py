@@ -62,12 +62,11 @@ async def open_catalogue(url: URL) -> AsyncIterator[CatalogueStore]:
         CatalogueNewerError: A newer release has migrated it.
         sqlalchemy.exc.SQLAlchemyError: The database cannot be opened.
     """
-    writer = _engine(url, connections=1)
-    reader = _engine(url, connections=_READERS)
+    writer = _engine(url, connections=1, begin="BEGIN IMMEDIATE")
+    reader = _engine(url, connections=_READERS, begin="BEGIN")
     try:
-        async with writer.connect() as connection:
+        async with writer.begin() as connection:
             await connection.run_sync(migrate)
-            await connection.commit()
         yield CatalogueStore(writer, reader)
     finally:
         await reader.dispose()
@@ -75,7 +74,7 @@ async def open_catalogue(url: URL) -> AsyncIterator[CatalogueStore]:
 
 
 def migrate(connection: Connection) -> None:
-    """Bring a database to this release's tables.
+    """Bring a database to this release's tables, within the transaction that is under way.
 
     Raises:
         CatalogueNewerError: It has a version that this release has never heard of.
@@ -92,15 +91,19 @@ def migrate(connection: Connection) -> None:
         command.upgrade(config, "head")
 
 
-def _engine(url: URL, *, connections: int) -> AsyncEngine:
+def _engine(url: URL, *, connections: int, begin: str) -> AsyncEngine:
     engine = create_async_engine(url, pool_size=connections, max_overflow=0)
     if url.get_backend_name() == _SQLITE:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", lambda one: one.exec_driver_sql(begin))
     return engine
 
 
 def _prepare_sqlite(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
     del entry
+    # Python's driver begins a transaction only before it changes rows: what is read before would
+    # not be of it, and creating tables would not be undone. So we begin by ourselves.
+    connection.isolation_level = None
     cursor = connection.cursor()
     # FULL: with NORMAL a power cut takes back rows that were committed, and acknowledged.
     for pragma in (

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.event import listen, remove
 from sqlalchemy.exc import IntegrityError
 
 from server_agent.adapters.catalogue_store import CatalogueStore, open_catalogue
@@ -107,3 +109,23 @@ async def test_a_catalogue_is_opened_again(tmp_path: Path) -> None:
 
     async with open_catalogue(url) as store:
         assert await docks_of(store) == ["dock-01"]
+
+
+async def test_a_first_start_that_is_cut_short_leaves_nothing(tmp_path: Path) -> None:
+    """Either all tables are made or none: the next start finds nothing half done."""
+    url = make_url(f"sqlite+aiosqlite:///{tmp_path / 'c'}")
+
+    def cut_short(*event: Any) -> None:
+        if "CREATE TABLE files" in event[2]:
+            raise KeyboardInterrupt
+
+    listen(Engine, "before_cursor_execute", cut_short)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            async with open_catalogue(url):
+                pass
+    finally:
+        remove(Engine, "before_cursor_execute", cut_short)
+
+    async with open_catalogue(url) as store:
+        await add_dock(store, "dock-01")

@@ -9,7 +9,7 @@ import io
 import ssl
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,7 +25,6 @@ from protocol.versions import Statement, parse_payload_type
 from runtime.errors import LinkError
 from runtime.link import Link, LinkSettings, open_link
 from runtime.tls import client_context
-from server_agent.broker.configuration import MAX_PACKET_BYTES
 from tests.simulators.archive_site import ArchiveSite
 from tests.simulators.broker import HOST
 from tests.simulators.claims import Claim
@@ -35,7 +34,7 @@ TIMEOUT_S: Final = 60.0
 _ASK_AGAIN_S: Final = 2.0
 _SLICE_BYTES: Final = 256 * 1024
 _TUS: Final = {"Tus-Resumable": "1.0.0"}
-_KINDS: Final = {
+_KINDS: Final[Mapping[Statement, type[Admission | Refusal | Receipt]]] = {
     Statement.ADMISSION: Admission,
     Statement.REFUSAL: Refusal,
     Statement.RECEIPT: Receipt,
@@ -101,8 +100,12 @@ class Dock:
         await self.until(lambda heard: len(heard.answers[manifest_id]) > after)
         return self.heard.answers[manifest_id][after]
 
-    async def deliver(self, claim: Claim) -> Receipt:
+    async def deliver(self, claim: Claim, *, patient: bool = False) -> Receipt:
         """Publish *claim*, send what is missing, and return its receipt, verified.
+
+        Args:
+            claim: What to deliver.
+            patient: Whether an upload that fails is left, until the archive is asked again.
 
         Raises:
             NotDeliveredError: The archive refused it, or the receipt is wrong.
@@ -121,8 +124,9 @@ class Dock:
                 if isinstance(answer, Refusal):
                     raise NotDeliveredError(f"{answer.code.value}: {answer.detail}")
                 if answer.state is AdmissionState.ADMITTED:
-                    for missing in answer.missing:
-                        await self.upload(claim, missing.sha256)
+                    with contextlib.suppress(*([aiohttp.ClientError] if patient else [])):
+                        for missing in answer.missing:
+                            await self.upload(claim, missing.sha256)
 
     async def upload(self, claim: Claim, sha256: str) -> None:
         """Send one file of *claim*, from wherever it stands, as often as it takes."""
@@ -192,7 +196,6 @@ async def connect_dock(site: ArchiveSite, dock: DockId, https_port: int) -> Asyn
         port=site.mqtt_port,
         client_id=f"test-{dock}",
         tls=tls,
-        max_packet_bytes=MAX_PACKET_BYTES,
     )
     connector = aiohttp.TCPConnector(ssl=tls)
     async with aiohttp.ClientSession(connector=connector) as http, open_link(settings) as link:

@@ -12,7 +12,8 @@ context.configure(
     target_metadata=metadata,
     # SQLite cannot alter a column: Alembic copies the table instead.
     render_as_batch=True,
-    transaction_per_migration=True,
+    # One transaction around all: a start that is cut short leaves the tables as they were.
+    transactional_ddl=True,
 )
 with context.begin_transaction():
     context.run_migrations()
