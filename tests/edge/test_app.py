@@ -254,17 +254,37 @@ async def test_a_pulled_recorder_leaves_an_empty_bay(
     assert archived(archive) == set(contents.values())
 
 
+async def test_killed_and_pulled(site: EdgeSite, archive: ArchiveService) -> None:
+    """A docking that was cut short is sealed at the next start, though its recorder is gone."""
+    await archive.publish_registry(REGISTRY)
+    site.config.write_text(f"{site.config.read_text()}read_limit_bytes_s = 800_000\n")
+    dock_recorder(site.bay(1))
+    async with running(site) as agent:
+        await snapshot_when(site, lambda one: one.bays[0].files_done > 0)
+        await agent.stop(signal.SIGKILL)
+    pull_recorder(site.bay(1))
+    stray = site.root / "staging/files/nobodys"
+    stray.write_bytes(b"left by a power cut")
+    async with running(site) as agent:
+        await archive.until(lambda heard: bool(heard.manifests))
+        assert await agent.stop() == 0
+
+    assert not stray.exists()
+
+
 async def test_one_agent_for_one_journal(site: EdgeSite, archive: ArchiveService) -> None:
     """A second agent with the same journal says so in one line and leaves the first one alone."""
     del archive
+    other = site.root / "other.toml"
+    other.write_text(site.config.read_text().replace("control.socket", "other.socket"))
     async with running(site) as first:
         await snapshot_when(site, lambda _one: True)
         second = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "edge_agent", "run", "--config", str(site.config)),
+            *("setpriv", "--pdeathsig", "KILL"),
+            *(sys.executable, "-m", "edge_agent", "run", "--config", str(other)),
             stderr=asyncio.subprocess.PIPE,
         )
         _, told = await second.communicate()
-        await snapshot_when(site, lambda _one: True)
         assert await first.stop() == 0
 
     assert second.returncode == 1

@@ -18,14 +18,14 @@ from edge_agent.adapters.bay_supervisor import (
     BaySupervisor,
     RetryPace,
 )
-from edge_agent.adapters.notice_store import NoticeStore
+from edge_agent.adapters.notice_store import Notice, NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
 from edge_agent.adapters.task_keeper import PART_FAILED
 from edge_agent.adapters.vitals import Vitals
 from protocol.envelope import keyring
-from protocol.identifiers import BayNumber
+from protocol.identifiers import AlertId, BayNumber
 from protocol.messages import Alert, BayMessage, BayState
 from protocol.topics import Channel, of_dock
 from tests.simulators.archive import Archive
@@ -38,7 +38,7 @@ from tests.simulators.tus_archive import TusArchive
 BAY: Final = BayNumber(1)
 TOPIC: Final = of_dock(DOCK, Channel.RECEIPTS)
 # Tried again at once, so that no test waits.
-PACE: Final = RetryPace(first_s=0.01, longest_s=0.01)
+PACE: Final = RetryPace(first_s=0, longest_s=0)
 
 
 @dataclass(slots=True)
@@ -93,6 +93,11 @@ class Bay:
         for answer in self.archive.settle():
             await self.store.take_answer(TOPIC, answer)
         self.receipts.beat()
+
+    async def settle(self) -> None:
+        """Give the supervisor many turns, each as long as a look into the journal."""
+        for _ in range(50):
+            await self.store.counts()
 
     async def alerts(self) -> tuple[Alert, ...]:
         return await self.notices.undelivered_alerts()
@@ -166,22 +171,31 @@ async def test_release_waits_for_earlier_receipts_too(bay: Bay) -> None:
         await bay.until_state(BayState.EMPTY)
         pulled.rename(bay.folder)
         await bay.until_state(BayState.SEALED)
-        second = await bay.store.next_unreceipted(after=1)
-        await bay.receipt(1)
-        shown = bay.board.bay(BAY)
+        first = await bay.store.next_unreceipted(after=0)
+        assert first is not None
+        bay.archive.take_manifest(first.envelope)
         await bay.receipt(2)
+        await bay.settle()
+        shown = bay.board.bay(BAY)
+        await bay.receipt(1)
         await bay.until_state(BayState.RELEASABLE)
 
-    assert second is not None
     assert shown.state is BayState.SEALED
 
 
-async def test_an_early_receipt_is_not_missed(bay: Bay) -> None:
+async def test_an_early_receipt_is_not_missed(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> None:
     """A receipt that was committed before the bay began to wait for it counts."""
+    raise_alert = bay.notices.raise_alert
+
+    async def receipt_first(notice: Notice) -> AlertId:
+        await bay.receipt(1)
+        return await raise_alert(notice)
+
+    # The bay tells of the disk between sealing and waiting.
+    bay.staging.failing_syncs = 1
+    monkeypatch.setattr(bay.notices, "raise_alert", receipt_first)
     dock_recorder(bay.folder)
     async with bay.served():
-        await bay.sealed.wait()
-        await bay.receipt(1)
         await bay.until_state(BayState.RELEASABLE)
 
 
@@ -239,8 +253,7 @@ async def test_what_fails_twice_is_not_tried_for_ever(bay: Bay) -> None:
         await bay.until_state(BayState.ATTENTION)
         await bay.until_state(BayState.IDENTIFYING)
         shown = await bay.until_state(BayState.ATTENTION)
-        pull_recorder(bay.folder)
-        await bay.until_state(BayState.EMPTY)
+        await bay.settle()
 
     assert shown.problem is not None
     assert [alert.code for alert in await bay.alerts()] == [shown.problem]
