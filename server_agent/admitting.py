@@ -81,15 +81,14 @@ class Admitter:
     async def promote(self, docks: Collection[DockId]) -> list[Answer]:
         """Admit what waited and need not wait any longer, of *docks*."""
         answers: list[Answer] = []
-        while True:
+        while await self._has_waiting(docks):
             async with self._store.writing() as connection:
                 envelopes = await load_waiting(connection, docks, limit=_PROMOTED_AT_ONCE)
-                if not envelopes:
-                    return answers
                 claims = [_read_own(envelope) for envelope in envelopes]
                 settlement = await self._settlement(connection, claims, self.site)
                 replies = [settlement.settle_waiting(claim) for claim in claims]
                 answers += await self._finish(connection, settlement, replies)
+        return answers
 
     async def promote_all(self) -> list[Answer]:
         """Admit whatever need not wait any longer; for the start, after a crash."""
@@ -116,7 +115,13 @@ class Admitter:
             ]
             answers = await self._finish(connection, settlement, replies)
             await self._take_alerts(connection, alerts, site)
-        return answers, {claim.dock for claim in claims}
+        return answers, set(settlement.changes.heads)
+
+    async def _has_waiting(self, docks: Collection[DockId]) -> bool:
+        if not docks:
+            return False
+        async with self._store.reading() as connection:
+            return bool(await load_waiting(connection, docks, limit=1))
 
     async def _take_alerts(
         self,

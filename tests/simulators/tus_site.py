@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import aiohttp
+from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
 from protocol.topics import Channel, of_dock
@@ -27,6 +28,7 @@ from server_agent.adapters.uploads import UploadLimits, Uploads
 from server_agent.admitting import Admitter
 from server_agent.app import load_signer_key, utc_now
 from server_agent.catalogue.book import Received
+from server_agent.catalogue.tables import files as catalogue_files
 from server_agent.intake.checks import KnownSite
 from server_agent.intake.offsets import upload_id
 from server_agent.signing import Signer
@@ -126,6 +128,11 @@ class TusSite:
         """Return the TLS context of *name*."""
         pair = self.site.tls[name]
         return client_context(ca=self.site.authority.ca, certificate=pair.certificate, key=pair.key)
+
+    async def states(self) -> set[str]:
+        """Return where the catalogue's files stand."""
+        async with self.store.reading() as connection:
+            return set((await connection.execute(select(catalogue_files.c.state))).scalars())
 
     def incoming(self) -> dict[str, str]:
         """Return the SHA-256 of what lies in .incoming, by name."""
