@@ -1,3 +1,4 @@
+import dataclasses
 from datetime import datetime, timedelta
 
 import pytest
@@ -83,6 +84,19 @@ def test_a_clip_and_its_marked_copy_are_in_one_place() -> None:
         [False],
     ]
     assert group.marked
+
+
+def test_the_unmarked_clip_is_first_wherever_it_is() -> None:
+    """A marked copy in an earlier folder does not take the place of what was filmed."""
+    plain = clip(MORNING, 1)
+    marked = clip(MORNING, 1, mark="IMP")
+    marked = dataclasses.replace(
+        marked, key=dataclasses.replace(marked.key, path=b"DCIM/000/" + marked.key.path)
+    )
+
+    [group] = group_clips([marked, plain], A8)
+
+    assert group.slots[0].first == plain
 
 
 def test_clips_without_a_start_are_no_twins() -> None:

@@ -185,6 +185,19 @@ async def test_a_duplicate_shares_its_contents_fate(journal: Journal) -> None:
     assert found.file_id == A
 
 
+async def test_a_content_is_found_under_the_name_that_has_the_bytes(journal: Journal) -> None:
+    """Of two names of a content, the one that stands for it is found, whichever came first."""
+    await journal.open_docking(opening())
+    await begin(journal, A, B)
+    await journal.staged(B, digests=DIGESTS, evidence=L2)
+    await journal.duplicate(A, same_as=B)
+
+    found = await journal.find_content(OWNER, DIGESTS.sha256)
+
+    assert found is not None
+    assert found.file_id == B
+
+
 async def test_a_duplicate_of_an_unfinished_copy_is_refused(journal: Journal) -> None:
     """Only what was read to its end stands for a content."""
     await journal.open_docking(opening())

@@ -56,6 +56,16 @@ def test_a_name_fits_whole_or_not_at_all(name: bytes) -> None:
     assert load_profile("dsj-a8").read_name(name) is None
 
 
+def test_a_pattern_without_anchors_is_not_looser() -> None:
+    """A profile whose pattern forgets to say so still asks for the whole name."""
+    loose = parse_profile(A8.replace("^DCIM", "DCIM").replace(r"\Z", ""), source="loose.toml")
+    name = b"DCIM/100MEDIA/012345_0000017_20261121083012_0007.MP4"
+
+    assert loose.read_name(name) is not None
+    assert loose.read_name(b"x/" + name) is None
+    assert loose.read_name(name + b".exe") is None
+
+
 def test_a_time_that_is_none_is_left_out() -> None:
     """A clip whose name says the 99th month is a clip without a start."""
     facts = load_profile("dsj-a8").read_name(

@@ -7,6 +7,7 @@ import pytest
 from edge_agent.ingest.files import FileId, FileKey, FileRow, FileState
 from edge_agent.ingest.inventory import FoundClip
 from edge_agent.manifest.sealing import (
+    ALIAS_BYTES,
     PART_BYTES,
     Content,
     DockingFacts,
@@ -206,6 +207,7 @@ def test_ten_thousand_names_of_one_content_are_all_listed() -> None:
 
     [staged] = list(sealed[0].manifest.staged_files())
     listed = [exact_path(name) for name in (staged.name, *staged.also_named)]
+    assert sum(len(name.path) for name in staged.also_named) <= ALIAS_BYTES
     assert not sealed[0].manifest.known
     for part in sealed[1:]:
         for known in part.manifest.known:
