@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -59,6 +60,7 @@ _REMEDIES: Final = {
     "E-CFG-601": "name the file with --config",
     "E-CTL-502": "start it with `edge-agent run` or `systemctl start edge-agent`",
     "E-CTL-503": "stop the other agent, or give this one its own configuration",
+    "E-CTL-505": "ask as root or as a member of the agent's group",
     "E-JRN-401": "install the release that wrote it, or a newer one",
     "E-ING-204": "correct the named profile",
 }
@@ -74,6 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = _load(options.config)
         return _COMMANDS[options.command](config, options)
     except KeyboardInterrupt:
+        return OK
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not complain about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except AgentNotRunningError as error:
         _complain(error.code, str(error))

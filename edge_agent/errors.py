@@ -240,6 +240,13 @@ class AgentRunningError(ControlError):
     retry = Retry.NEVER
 
 
+class ControlDeniedError(ControlError):
+    """The agent's socket is for its own user and group."""
+
+    code = "E-CTL-505"
+    retry = Retry.NEVER
+
+
 class ControlAnswerError(ControlError):
     """The agent's answer is none that this release understands."""
 

@@ -21,6 +21,7 @@ from edge_agent.errors import (
     AgentNotRunningError,
     AgentRunningError,
     ControlAnswerError,
+    ControlDeniedError,
     ControlRequestError,
 )
 from protocol import strict_json
@@ -105,13 +106,15 @@ async def ask(path: Path, command: Command) -> AsyncGenerator[Snapshot, None]:
 
     Raises:
         AgentNotRunningError: Nobody answers at *path*.
+        ControlDeniedError: We are neither its user nor in its group.
         ControlAnswerError: The answer is none that this release understands.
-        OSError: The socket may not be used by us.
     """
     try:
         reader, writer = await asyncio.open_unix_connection(path, limit=MAX_ANSWER_BYTES)
     except (FileNotFoundError, ConnectionRefusedError):
         raise AgentNotRunningError(f"nobody answers at {path}") from None
+    except PermissionError:
+        raise ControlDeniedError(f"{path} is not open to this user") from None
     try:
         writer.write(strict_json.encode(Request(command=command)) + b"\n")
         await writer.drain()

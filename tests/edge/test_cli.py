@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
@@ -6,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 
 from edge_agent.adapters.bay_board import BayBoard
@@ -163,3 +165,26 @@ async def test_attention_is_1(site: EdgeSite, answering: BayBoard) -> None:
     done = await edge_agent("status", "--config", str(site.config))
 
     assert done.returncode == 1
+
+
+async def test_watching_ends_with_its_reader(site: EdgeSite, answering: BayBoard) -> None:
+    """When the program that reads the table has seen enough, nobody complains."""
+    process = await asyncio.create_subprocess_exec(
+        *("setpriv", "--pdeathsig", "KILL"),
+        *("sh", "-c", 'exec "$@" | head -n 1', "sh"),
+        *(sys.executable, "-m", "edge_agent", "status", "--watch", "--config", str(site.config)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    first = await process.stdout.readline()
+    ended = asyncio.create_task(process.communicate())
+    for state in itertools.cycle((BayState.IDENTIFYING, BayState.EMPTY)):
+        answering.show(msgspec.structs.replace(EMPTY, state=state))
+        done, _ = await asyncio.wait({ended}, timeout=0.3)
+        if done:
+            break
+    _, err = ended.result()
+
+    assert first.split()[:2] == [b"bay", b"state"]
+    assert err == b""

@@ -19,12 +19,18 @@ from edge_agent.adapters.control_socket import (
     ask,
     serve_control,
 )
-from edge_agent.errors import AgentNotRunningError, AgentRunningError, ControlAnswerError
+from edge_agent.errors import (
+    AgentNotRunningError,
+    AgentRunningError,
+    ControlAnswerError,
+    ControlDeniedError,
+)
 from protocol.identifiers import BayNumber, DockId
 from protocol.messages import BayMessage, BayState, DockStatus
 from tests.simulators.sealed_manifests import DOCK, NOW
 
 STATUS: Final = DockStatus(dock=DOCK, online=True, since=NOW, agent="edge-agent test", bays=1)
+NOBODY: Final = 65_534
 EMPTY: Final = BayMessage(dock=DockId(DOCK), bay=BayNumber(1), state=BayState.EMPTY, changed_at=NOW)
 
 
@@ -61,6 +67,17 @@ async def test_the_status_is_one_document(served: Path) -> None:
 async def test_the_socket_is_for_its_group(served: Path) -> None:
     """Owner and group may ask, others may not."""
     assert stat.S_IMODE(os.lstat(served).st_mode) == 0o660
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+async def test_strangers_may_not_ask(served: Path) -> None:
+    """Who is neither the agent's user nor in its group is told so by a code."""
+    os.seteuid(NOBODY)
+    try:
+        with pytest.raises(ControlDeniedError):
+            await anext(ask(served, Command.STATUS))
+    finally:
+        os.seteuid(0)
 
 
 async def test_watching_shows_changes(served: Path, board: BayBoard) -> None:
