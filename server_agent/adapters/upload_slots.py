@@ -155,10 +155,11 @@ class Slots:
 
         Args:
             name: The upload's id.
-            cut_off: Ends our own connection, for the next one who comes; None if we have none.
+            cut_off: Ends our own connection, for the next one who comes. None for work of the
+                archive's own: no request overtakes it, so that no dock can keep it from being done.
 
         Raises:
-            OvertakenError: A later request came while we waited.
+            OvertakenError: A later request came while we waited; never with *cut_off* None.
         """
         slot = self._slots.setdefault(name, Slot())
         self._slots.move_to_end(name)
@@ -168,7 +169,7 @@ class Slots:
         slot.users += 1
         try:
             async with slot.turn:
-                if slot.latest is not token:
+                if cut_off is not None and slot.latest is not token:
                     raise OvertakenError(name)
                 slot.cut_off = cut_off
                 try:

@@ -193,15 +193,14 @@ class Uploads:
             self._receiving -= 1
 
     async def forget(self, entry: IncomingEntry) -> None:
-        """Remove what was received of a file that has to come again.
+        """Remove what was received of a file that has to come again; no request can hinder it.
+
+        Nothing is removed of a file that has arrived meanwhile.
 
         Raises:
             OSError: Our disk failed.
         """
-        async with self._slots.turn(_name(entry), None) as slot:
-            slot.close()
-            path = self.path_of(entry)
-            await in_thread(lambda: path.unlink(missing_ok=True))
+        await self._remove(entry, is_wanted=lambda _: True)
 
     async def expire(self) -> int:
         """Remove unfinished files that nothing was added to for too long; return how many.
@@ -216,13 +215,29 @@ class Uploads:
         expired = await in_thread(
             lambda: [entry for entry, path in paths if _is_older(path, oldest_s)]
         )
-        for entry in expired:
-            await self.forget(entry)
-        return len(expired)
+        removed = [
+            await self._remove(entry, is_wanted=lambda path: _is_older(path, oldest_s))
+            for entry in expired
+        ]
+        return sum(removed)
 
     def close(self) -> None:
         """Close every file; no request may be under way."""
         self._slots.close()
+
+    async def _remove(self, entry: IncomingEntry, *, is_wanted: Callable[[Path], bool]) -> bool:
+        """Remove a file that is still missing and of which *is_wanted* says so; return whether."""
+        name, path = _name(entry), self.path_of(entry)
+        async with self._slots.turn(name, None) as slot:
+            async with self._store.reading() as connection:
+                found = await find_upload(connection, entry.manifest_id, entry.digests.sha256)
+            if found is None or found[1].state is not FileState.MISSING:
+                return False
+            if not await in_thread(lambda: is_wanted(path)):
+                return False
+            slot.close()
+            await in_thread(lambda: path.unlink(missing_ok=True))
+            return True
 
     async def _append(
         self, slot: Slot, entry: IncomingEntry, body: Body, told_offset: int
