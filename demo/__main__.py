@@ -65,7 +65,7 @@ def _conclude(site: Site, verdict: Verdict, show: Show) -> bool:
     )
     show.step(f"any bag can be proved with stock tools; this one, in {biggest}:")
     good = not verdict.faults
-    for proof in prove(biggest, site.root / "proof"):
+    for proof in prove(biggest, ca=site.pki / "ca.pem", work=site.root / "proof"):
         mark = "[green]✔[/green]" if proof.succeeded else "[red]✖[/red]"
         show.console.print(f"  {mark} [bold]$[/bold]", end=" ")
         show.console.print(proof.command, markup=False)
@@ -73,12 +73,14 @@ def _conclude(site: Site, verdict: Verdict, show: Show) -> bool:
             show.console.print("      " + proof.printed.replace("\n", "\n      "), markup=False)
         good = good and proof.succeeded
     verified = subprocess.run(
-        ours("server-agent", "verify", str(site.archive)),
+        ours("server-agent", "verify", "--ca", str(site.pki / "ca.pem"), str(site.archive)),
         capture_output=True,
         text=True,
         check=False,
     )
-    show.console.print(f"  [bold]$[/bold] server-agent verify {site.archive}")
+    show.console.print(
+        f"  [bold]$[/bold] server-agent verify --ca {site.pki}/ca.pem {site.archive}"
+    )
     show.console.print("      " + verified.stdout.strip().replace("\n", "\n      "), markup=False)
     for fault in verdict.faults:
         show.console.print(f"  [red]✖ {fault}[/red]")

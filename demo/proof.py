@@ -1,6 +1,5 @@
 """The stock commands that prove one bag, run for the user once."""
 
-import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,27 +20,29 @@ _TYPE: Final = "application/vnd.bayward.manifest.v1+json"
 _COMMANDS: Final = (
     "sha256sum -c manifest-sha256.txt",
     "sha256sum -c tagmanifest-sha256.txt",
-    "openssl verify -CAfile bayward/ca.pem bayward/dock-signing.pem",
-    (
-        f"{{ printf 'DSSEv1 {len(_TYPE)} {_TYPE} %d ' $(stat -c %s bayward/dock-manifest.json)"
-        "; cat bayward/dock-manifest.json; } > $WORK/signed"
-    ),
-    "openssl x509 -in bayward/dock-signing.pem -pubkey -noout > $WORK/dock.pub",
-    (
-        "openssl pkeyutl -verify -pubin -inkey $WORK/dock.pub -rawin"
-        " -in $WORK/signed -sigfile bayward/dock-manifest.sig"
-    ),
+    'openssl verify -CAfile "$CA" bayward/dock-signing.pem',
+    f"{{ printf 'DSSEv1 {len(_TYPE)} {_TYPE} %d ' $(stat -c %s bayward/dock-manifest.json);"
+    ' cat bayward/dock-manifest.json; } > "$WORK/signed"',
+    'openssl x509 -in bayward/dock-signing.pem -pubkey -noout > "$WORK/dock.pub"',
+    'openssl pkeyutl -verify -pubin -inkey "$WORK/dock.pub" -rawin'
+    ' -in "$WORK/signed" -sigfile bayward/dock-manifest.sig',
 )
 
 
-def prove(bag: Path, work: Path) -> Iterator[Proof]:
-    """Run the commands of docs/verify.md in *bag*; what they write goes to *work*."""
+def prove(bag: Path, *, ca: Path, work: Path) -> Iterator[Proof]:
+    """Run what docs/verify.md explains in *bag*, a step a command.
+
+    Args:
+        bag: The bag's folder.
+        ca: The site's certificate, from where the expert trusts it: not the one in the bag.
+        work: Where the commands may write.
+    """
     work.mkdir(parents=True, exist_ok=True)
     for command in _COMMANDS:
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=bag,
-            env={"PATH": "/usr/bin:/bin", "WORK": shlex.quote(str(work.resolve()))},
+            env={"PATH": "/usr/bin:/bin", "CA": str(ca.resolve()), "WORK": str(work.resolve())},
             capture_output=True,
             text=True,
             check=False,
