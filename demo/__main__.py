@@ -81,7 +81,10 @@ def _conclude(site: Site, verdict: Verdict, show: Show) -> bool:
     show.console.print(
         f"  [bold]$[/bold] server-agent verify --ca {site.pki}/ca.pem {site.archive}"
     )
-    show.console.print("      " + verified.stdout.strip().replace("\n", "\n      "), markup=False)
+    show.console.print(
+        "      " + (verified.stdout + verified.stderr).strip().replace("\n", "\n      "),
+        markup=False,
+    )
     for fault in verdict.faults:
         show.console.print(f"  [red]✖ {fault}[/red]")
     return good and verified.returncode == 0

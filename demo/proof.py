@@ -21,11 +21,15 @@ _COMMANDS: Final = (
     "sha256sum -c manifest-sha256.txt",
     "sha256sum -c tagmanifest-sha256.txt",
     'openssl verify -CAfile "$CA" bayward/dock-signing.pem',
-    f"{{ printf 'DSSEv1 {len(_TYPE)} {_TYPE} %d ' $(stat -c %s bayward/dock-manifest.json);"
-    ' cat bayward/dock-manifest.json; } > "$WORK/signed"',
+    (
+        f"{{ printf 'DSSEv1 {len(_TYPE)} {_TYPE} %d ' $(stat -c %s bayward/dock-manifest.json);"
+        ' cat bayward/dock-manifest.json; } > "$WORK/signed"'
+    ),
     'openssl x509 -in bayward/dock-signing.pem -pubkey -noout > "$WORK/dock.pub"',
-    'openssl pkeyutl -verify -pubin -inkey "$WORK/dock.pub" -rawin'
-    ' -in "$WORK/signed" -sigfile bayward/dock-manifest.sig',
+    (
+        'openssl pkeyutl -verify -pubin -inkey "$WORK/dock.pub" -rawin'
+        ' -in "$WORK/signed" -sigfile bayward/dock-manifest.sig'
+    ),
 )
 
 
