@@ -1,6 +1,7 @@
 """Dockings that do not go as they should: cut short, cancelled, twice at once, changed between."""
 
 import asyncio
+import contextlib
 import dataclasses
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +15,7 @@ from edge_agent.errors import SourceUnreadableError
 from edge_agent.ingest.volume import EntryKind, RawEntry
 from edge_agent.ports import OutcomeKind
 from protocol.identifiers import RecorderId
-from protocol.manifest import IncompleteReason
+from protocol.manifest import EvidenceLevel, IncompleteReason
 from tests.simulators.docking_site import (
     MORNING,
     DockingSite,
@@ -24,7 +25,7 @@ from tests.simulators.docking_site import (
 )
 from tests.simulators.killing_journal import KilledError
 from tests.simulators.memory_staging import MemoryStaging
-from tests.simulators.memory_volume import MemoryVolume, Stored
+from tests.simulators.memory_volume import MemoryFile, MemoryVolume, Stored
 
 R1 = RecorderId("R-0001")
 LATER = MORNING + timedelta(hours=2)
@@ -232,3 +233,60 @@ async def test_pulled_before_it_was_listed(site: DockingSite) -> None:
     assert outcome.kind is OutcomeKind.LEFT
     assert not await site.journal.open_dockings()
     assert not await site.manifests()
+
+
+async def test_a_copy_of_a_file_that_grew_leaves_no_checkpoint(
+    site: DockingSite, staging: MemoryStaging
+) -> None:
+    """What was read of a file that changed under the hand is worth nothing, and is not resumed."""
+    files = recording(size_bytes=4_000)
+    [path] = files
+
+    class Growing(MemoryVolume):
+        @contextlib.contextmanager
+        def open(self, path: bytes) -> Iterator[MemoryFile]:
+            with super().open(path) as file:
+                self.files[path] = Stored(content=b"longer" * 1_000)
+                yield file
+
+    site.checkpoint_bytes = 1_000
+
+    await site.dock(Growing(files=dict(files), chunk_bytes=1_000))
+
+    [row] = await site.journal.known_files(R1)
+    assert (row.key.path, row.verified_bytes, row.prefix_sha256) == (path, 0, None)
+    assert not staging.partial
+
+
+async def test_pulled_in_the_second_read(site: DockingSite) -> None:
+    """At L3 a file that was read once is not read a third time because of a pull."""
+    site.evidence_level = EvidenceLevel.L3
+    files = recording(size_bytes=4_000)
+    [path] = files
+    volume = MemoryVolume(files=files, chunk_bytes=1_000, pull_after_chunks=5)
+
+    outcome = await site.dock(volume)
+
+    [row] = await site.journal.known_files(R1)
+    assert outcome.kind is OutcomeKind.LEFT
+    assert row.verified_bytes == 4_000
+    volume.docked, volume.pull_after_chunks = True, None
+    assert (await site.dock(volume)).kind is OutcomeKind.SEALED
+    assert list(claimed(await site.manifests()).values()) == [path]
+
+
+async def test_what_had_no_room_is_known_after_a_kill(
+    site: DockingSite, staging: MemoryStaging
+) -> None:
+    """A killed docking still says which files it had no room for."""
+    staging.room_bytes = 1_500
+    site.kill_at_call(1, after=True, only="staged")
+    with pytest.raises(KilledError):
+        await site.dock(MemoryVolume(files=recording() | recording(LATER, first=2)))
+    site.live_again()
+
+    await site.start()
+
+    [manifest] = await site.manifests()
+    assert len(manifest.recordings) == 1
+    assert [one.reason for one in manifest.incomplete] == [IncompleteReason.AGENT_STOPPED]
