@@ -24,6 +24,7 @@ from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
 from edge_agent.adapters.staging_disk import StagingDisk
+from edge_agent.adapters.storage_check import clear_staging, pair_storage
 from edge_agent.adapters.task_keeper import keep_running
 from edge_agent.adapters.tus_client import TusClient, UploadLimits, open_tus_client
 from edge_agent.adapters.uplink import Uplink, UplinkPace, UplinkParts
@@ -90,9 +91,7 @@ class _Agent:
         """Put in order what the last run left: dockings that were cut short, copies of nobody."""
         for outcome in await close_interrupted_dockings(self.parts.ports, self.parts.settings):
             _log.warning("interrupted docking closed", docking=outcome.docking_id)
-        known = await self.world.journal.staging_files()
-        for path in await asyncio.to_thread(self.world.staging.sweep, known):
-            _log.warning("a copy that no journal row names was removed", path=path)
+        await clear_staging(self.world.journal, self.world.staging, self.world.notices)
 
     async def run(self, config: EdgeConfig) -> None:
         """Do everything, until cancelled."""
@@ -114,6 +113,7 @@ class _Agent:
             bays=self.parts.board.bays(),
             uploads_waiting=self.uploads.waiting_files,
             unhandled_messages=await self.parts.notices.unhandled_count(),
+            orphaned_files=await asyncio.to_thread(self.world.staging.orphaned_count),
             problem=self.parts.vitals.problem or self.uploads.problem,
         )
 
@@ -145,6 +145,7 @@ async def _assemble(config: EdgeConfig) -> AsyncIterator[_Agent]:
         Journal.open(config.storage.journal) as journal,
         open_tus_client(config.archive.url, tls, limits=limits) as client,
     ):
+        await pair_storage(journal, staging)
         notices = NoticeStore(journal, dock=dock, clock=_utc_now)
         store = OutboxStore(journal, notices, dock=dock, archive_keys=archive_keys, clock=_utc_now)
         world = _World(

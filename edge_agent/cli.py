@@ -58,6 +58,7 @@ _REMEDIES: Final = {
     "E-RUN-111": "chmod 0600 the file",
     "E-RUN-112": "issue it again with `server-agent pki`",
     "E-CFG-601": "name the file with --config",
+    "E-CFG-604": "bring the right journal or staging folder back, or move staging/files away",
     "E-CTL-502": "start it with `edge-agent run` or `systemctl start edge-agent`",
     "E-CTL-503": "stop the other agent, or give this one its own configuration",
     "E-CTL-505": "ask as root or as a member of the agent's group",

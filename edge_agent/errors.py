@@ -197,6 +197,13 @@ class CopyDiffersError(StagingError):
         self.found_sha256 = found_sha256
 
 
+class ForeignStagingError(StagingError):
+    """Staging holds copies of which this journal knows nothing; starting would part them."""
+
+    code = "E-CFG-604"
+    retry = Retry.NEVER
+
+
 class JournalError(EdgeError):
     """Base of errors about the journal's content; a bare sqlite3.Error is the database's word."""
 

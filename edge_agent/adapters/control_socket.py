@@ -58,12 +58,16 @@ class Request(Message, frozen=True, kw_only=True):
 
 
 class Snapshot(Message, frozen=True, kw_only=True):
-    """How the dock stands; ``problem`` says why there is no connection or why uploads wait."""
+    """How the dock stands; ``problem`` says why there is no connection or why uploads wait.
+
+    ``orphaned_files`` are staged copies that the journal did not know and a person must look at.
+    """
 
     dock: DockStatus
     bays: tuple[BayMessage, ...]
     uploads_waiting: Count = 0
     unhandled_messages: Count = 0
+    orphaned_files: Count = 0
     problem: str | None = None
 
 

@@ -1,10 +1,14 @@
 """Staging on the dock's own disk: ``partial/`` for copies on their way, ``files/`` for sealed ones.
 
+A sealed copy that the journal does not know is footage all the same: it goes to ``orphaned/``,
+where nothing of ours deletes it.
+
 Every call blocks. An OSError is the disk's own word and is passed on as it is.
 """
 
 import contextlib
 import errno
+import itertools
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -33,8 +37,10 @@ class StagingDisk:
         """
         self._partial = root / "partial"
         self._files = root / "files"
+        self._orphaned = root / "orphaned"
+        self._number = root / "journal-number"
         self._reserve_bytes = reserve_bytes
-        for folder in (self._partial, self._files):
+        for folder in (self._partial, self._files, self._orphaned):
             durable.make_directories(folder)
 
     def create(self, file_id: FileId, *, size_bytes: int) -> "DiskSlot":
@@ -74,20 +80,51 @@ class StagingDisk:
                 durable.sync_directory(folder)
 
     def sweep(self, known_file_ids: Collection[FileId]) -> tuple[str, ...]:
-        """Remove what is no known file's, and return its paths relative to the root."""
-        removed = []
-        for folder in (self._partial, self._files):
-            for path in sorted(folder.iterdir()):
-                if path.name not in known_file_ids:
-                    path.unlink()
-                    removed.append(f"{folder.name}/{path.name}")
-            durable.sync_directory(folder)
-        return tuple(removed)
+        """Remove unfinished copies of nobody, put sealed ones aside; return where they were."""
+        swept = []
+        for path in self._strange(self._partial, known_file_ids):
+            path.unlink()
+            swept.append(f"partial/{path.name}")
+        durable.sync_directory(self._partial)
+        for path in self._strange(self._files, known_file_ids):
+            self._put_aside(path)
+            swept.append(f"files/{path.name}")
+        return tuple(swept)
+
+    def journal_number(self) -> int | None:
+        """Return which journal the copies belong to; None before `belong_to`."""
+        try:
+            text = self._number.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return None
+        return int(text) if text.isdecimal() else 0
+
+    def belong_to(self, journal_number: int) -> None:
+        """Note durably which journal the copies belong to."""
+        durable.replace_file(self._number, f"{journal_number}\n".encode("ascii"))
+
+    def sealed_count(self) -> int:
+        """Return how many sealed copies there are."""
+        return sum(1 for _ in self._files.iterdir())
+
+    def orphaned_count(self) -> int:
+        """Return how many sealed copies were put aside and wait for a person."""
+        return sum(1 for _ in self._orphaned.iterdir())
 
     def free_bytes(self) -> int:
         """Return what the disk has left, less the reserve."""
         space = os.statvfs(self._partial)
         return max(0, space.f_bavail * space.f_frsize - self._reserve_bytes)
+
+    def _strange(self, folder: Path, known_file_ids: Collection[FileId]) -> list[Path]:
+        return sorted(path for path in folder.iterdir() if path.name not in known_file_ids)
+
+    def _put_aside(self, path: Path) -> None:
+        for number in itertools.count():
+            aside = self._orphaned / (f"{path.name}.{number}" if number else path.name)
+            with contextlib.suppress(FileExistsError):
+                durable.rename_no_replace(path, aside)
+                return
 
 
 class DiskSlot:

@@ -18,6 +18,7 @@ def needs_attention(snapshot: Snapshot) -> bool:
         not snapshot.dock.online
         or snapshot.dock.refused_manifests > 0
         or snapshot.unhandled_messages > 0
+        or snapshot.orphaned_files > 0
         or any(bay.state in _NEEDS_A_PERSON or bay.problem for bay in snapshot.bays)
     )
 
@@ -72,6 +73,8 @@ def _footer(snapshot: Snapshot) -> list[str]:
     ]
     if snapshot.unhandled_messages:
         lines.append(f"unhandled messages: {snapshot.unhandled_messages}")
+    if snapshot.orphaned_files:
+        lines.append(f"staged copies that the journal does not know: {snapshot.orphaned_files}")
     if snapshot.problem:
         lines.append(f"problem: {printable(snapshot.problem)}")
     return lines

@@ -96,7 +96,11 @@ class Staging(Protocol):
         """Free a copy, sealed or not, durably; harmless if there is none."""
 
     def sweep(self, known_file_ids: Collection[FileId]) -> tuple[str, ...]:
-        """Remove what no journal row names, and return what that was; while nobody copies."""
+        """Clear away what no journal row names, and return what that was; while nobody copies.
+
+        Unfinished copies are removed. Sealed ones are footage that another journal knew: they are
+        put aside, and nothing deletes them.
+        """
 
     def free_bytes(self) -> int:
         """Return how much more may be staged."""

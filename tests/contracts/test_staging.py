@@ -178,7 +178,7 @@ def test_what_is_removed_is_gone(staging: Staging) -> None:
     assert staging.sweep([]) == ()
 
 
-def test_a_sweep_removes_what_nobody_knows(staging: Staging) -> None:
+def test_a_sweep_clears_what_nobody_knows(staging: Staging) -> None:
     """Orphans on their way and sealed ones go, and are named; what is known stays."""
     names = [FileId(name) for name in ("known-partial", "lost-partial", "known", "lost")]
     for file_id in names[:2]:

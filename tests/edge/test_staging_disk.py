@@ -134,3 +134,17 @@ def test_a_link_in_partial_is_not_followed(staging: StagingDisk, tmp_path: Path)
     slot.append(b"abc")
     slot.sync()
     assert target.read_bytes() == b"untouched"
+
+
+def test_a_sweep_deletes_no_sealed_copy(staging: StagingDisk, tmp_path: Path) -> None:
+    """A sealed copy that the journal does not name is put aside whole, each time another one is."""
+    for content in (b"first", b"second"):
+        slot = staging.create(ID, size_bytes=len(content))
+        slot.append(content)
+        slot.seal(sha256=sha256_hex(content), read_back=True)
+        assert staging.sweep([]) == ("files/one",)
+
+    aside = [path.read_bytes() for path in sorted((tmp_path / "staging/orphaned").iterdir())]
+    assert aside == [b"first", b"second"]
+    assert staging.orphaned_count() == 2
+    assert staging.sealed_count() == 0

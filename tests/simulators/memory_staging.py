@@ -32,6 +32,7 @@ class MemoryStaging:
     changing_seals: int = 0
     partial: dict[FileId, bytes] = field(default_factory=dict)
     files: dict[FileId, bytes] = field(default_factory=dict)
+    orphaned: dict[FileId, bytes] = field(default_factory=dict)
     copies: list[FileId] = field(default_factory=list)
 
     def create(self, file_id: FileId, *, size_bytes: int) -> "MemorySlot":
@@ -62,7 +63,9 @@ class MemoryStaging:
         removed = []
         for name, folder in (("partial", self.partial), ("files", self.files)):
             for file_id in sorted(folder.keys() - set(known_file_ids)):
-                del folder[file_id]
+                content = folder.pop(file_id)
+                if folder is self.files:
+                    self.orphaned[file_id] = content
                 removed.append(f"{name}/{file_id}")
         return tuple(removed)
 
