@@ -6,6 +6,7 @@ cache does), all others for a thread. One caller at a time, but for `sync`, whic
 """
 
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,9 @@ class IncomingFile:
     def resume(cls, path: Path, *, with_sm3: bool) -> "IncomingFile | None":
         """Open what an earlier run received, make it durable, and hash it again.
 
+        A file without write bits had arrived once, was closed into a bag that did not read back,
+        and has to come again: it is removed.
+
         Returns:
             None if there is no such file.
 
@@ -58,6 +62,9 @@ class IncomingFile:
                 wrongly.
         """
         try:
+            if not path.lstat().st_mode & stat.S_IWUSR:
+                path.unlink()
+                return None
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return None
