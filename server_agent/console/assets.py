@@ -16,7 +16,11 @@ from server_agent.console.errors import BrowserFilesError
 _TYPES: Final = MappingProxyType(
     {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 )
-_NEEDED: Final = ("console.css", "console.js", "icons.svg", "vendor/htmx.min.js")
+_NEEDED: Final = ("console.css", "console.js", "icons.svg", "mark.svg")
+# One file, so that they run in one go: htmx looks at the page in the first free moment after its
+# script, and an extension in a script of its own may not be there yet.
+_JOINED: Final = "vendor/htmx.js"
+_PARTS: Final = ("vendor/htmx.min.js", "vendor/hx-sse.min.js")
 _DIGEST_DIGITS: Final = 12
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
@@ -58,9 +62,10 @@ def load_assets() -> Assets:
     """
     files: dict[str, Asset] = {}
     _collect(resources.files(__package__).joinpath("static"), "", files)
-    missing = [name for name in _NEEDED if name not in files]
+    missing = [name for name in (*_NEEDED, *_PARTS) if name not in files]
     if missing:
         raise BrowserFilesError(f"missing: {', '.join(missing)}; run scripts/console-assets")
+    files[_JOINED] = _asset(b"\n;".join(files.pop(part).body for part in _PARTS), ".js")
     return Assets(MappingProxyType(files))
 
 
@@ -70,6 +75,9 @@ def _collect(folder: Traversable, prefix: str, files: dict[str, Asset]) -> None:
         if entry.is_dir():
             _collect(entry, f"{prefix}{entry.name}/", files)
         elif suffix in _TYPES:
-            body = entry.read_bytes()
-            digest = hashlib.sha256(body).hexdigest()[:_DIGEST_DIGITS]
-            files[prefix + entry.name] = Asset(body=body, type=_TYPES[suffix], digest=digest)
+            files[prefix + entry.name] = _asset(entry.read_bytes(), suffix)
+
+
+def _asset(body: bytes, suffix: str) -> Asset:
+    digest = hashlib.sha256(body).hexdigest()[:_DIGEST_DIGITS]
+    return Asset(body=body, type=_TYPES[suffix], digest=digest)

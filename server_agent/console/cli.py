@@ -17,7 +17,12 @@ from server_agent.access.passwords import check_rule, generate_password, hash_pa
 from server_agent.access.roles import Role
 from server_agent.access.store import open_access
 from server_agent.access.users import User, UserName, parse_user_name
-from server_agent.console.config import ConsoleSettings, catalogue_url, load_settings
+from server_agent.console.config import (
+    EXAMPLE,
+    ConsoleSettings,
+    catalogue_url,
+    load_settings,
+)
 from server_agent.console.serving import link_settings, run
 from server_agent.console.web_server import check_tls
 from server_agent.errors import ServerError
@@ -30,7 +35,7 @@ _DEFAULT_CONFIG: Final = Path("/etc/bayward/console.toml")
 _DESCRIPTION: Final = """\
 The web console of the archive: live bays, search, playback, viewing log.
 It reads the catalogue and the archive and writes neither."""
-_EXAMPLES: Final = """\
+_EXAMPLES: Final = f"""\
 examples:
   server-console --config /etc/bayward/console.toml
   server-console check-config --config console.toml
@@ -41,6 +46,8 @@ examples:
 A wall screen logs in with an account of the role system_administrator: it sees the
 bays and no footage, and its page stays open until the session's absolute end.
 
+console.toml; relative paths are relative to it:
+{EXAMPLE}
 exit status: 0 done; 1 a step failed; 2 wrong usage; 3 wrong configuration"""
 
 

@@ -16,6 +16,29 @@ from server_agent.access.sessions import Limits
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
+EXAMPLE: Final = """\
+timezone = "Asia/Shanghai"             # every time is shown in it
+[listen]
+host = "192.168.10.2"                  # not this machine: certificate and key are a must
+port = 8443
+certificate = "pki/console/web.pem"
+key = "pki/console/web.key"
+[catalogue]
+url = "sqlite+aiosqlite:///catalogue/catalogue.sqlite"
+[archive]
+root = "archive"
+[access]
+database = "console/access.sqlite"
+idle_minutes = 30                      # without a sign of life
+absolute_hours = 12                    # and at most
+[mqtt]
+host = "192.168.10.2"
+port = 8883
+tls.ca = "pki/ca.pem"
+tls.certificate = "pki/console/tls.pem"
+tls.key = "pki/console/tls.key"
+"""
+
 _SQLITE: Final = "sqlite"
 _DRIVERS: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
 

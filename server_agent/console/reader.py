@@ -215,6 +215,7 @@ def _recordings() -> Select[Any]:
             bags.c.path,
             bags.c.tagmanifest_sha256,
             bags.c.size_bytes,
+            bags.c.damaged_at,
             clips.label("clips"),
         )
         .select_from(groups)
@@ -248,6 +249,7 @@ def _recording(row: Any, evidence: Mapping[str, str]) -> RecordingRecord:
         bag_sha256=row["tagmanifest_sha256"],
         manifest_id=row["manifest_id"],
         evidence=evidence.get(row["manifest_id"]),
+        damaged_at_utc=row["damaged_at"],
     )
 
 

@@ -73,7 +73,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingRecord:
-    """An archived recording as a list shows it."""
+    """An archived recording as a list shows it.
+
+    `damaged_at_utc`: when its bag was found to be bad or gone; None: it never was.
+    """
 
     recording_id: str
     recorder: str
@@ -88,6 +91,7 @@ class RecordingRecord:
     bag_sha256: str
     manifest_id: str
     evidence: str | None
+    damaged_at_utc: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,6 +97,9 @@ FACTS: Final[Mapping[str, str]] = MappingProxyType(
         "sequence": N_("Manifest number"),
         "manifest": N_("Manifest"),
         "manifest_id": N_("Manifest"),
+        "part": N_("Part of the program"),
+        "sha256": N_("Digest"),
+        "topic": N_("Topic"),
         "free_bytes": N_("Free bytes"),
         "needed_bytes": N_("Needed bytes"),
         "drift_s": N_("Clock drift in seconds"),
@@ -182,7 +185,10 @@ _FINDINGS: Final[Mapping[FindingCode, str]] = MappingProxyType(
 # What a dock or the archive could not do, as far as it shows at a bay or in an alert.
 _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "E-APP-701": N_("A part of the dock's program failed and was started again: report it"),
         "E-BAY-101": N_("A fault of the dock's program: report it"),
+        "E-BAY-102": N_("The dock has no registry yet: it goes on when the archive sends one"),
+        "E-BAY-103": N_("The dock's disk failed once: look at it before it fails for good"),
         "E-ING-201": N_("The recorder was taken while it was being read: dock it again"),
         "E-ING-202": N_("A file is not as long as the recorder says: dock it again"),
         "E-ING-203": N_("The recorder cannot be read in part: dock it again"),
@@ -191,6 +197,17 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-ING-206": N_("The recorder is not registered"),
         "E-ING-207": N_("The same recorder is being read in another bay"),
         "E-ING-208": N_("Reading was stopped before its end: dock the recorder again"),
+        "E-OUT-101": N_("The archive answers about a manifest that the dock does not have"),
+        "E-OUT-102": N_("Archive and dock say different things of one manifest: an incident"),
+        "E-OUT-103": N_("The archive refuses what it gave a receipt for: an incident"),
+        "E-OUT-104": N_("The archive lacks a file that the dock has no more: an incident"),
+        "E-OUT-105": N_("An old registry was published; the dock does not obey it"),
+        "E-OUT-106": N_("Two registries have one version; the dock obeys the first"),
+        "E-OUT-107": N_("A message came on a topic that is none of the dock's"),
+        "E-OUT-108": N_("The dock cannot read a copy that the archive asks for: look at its disk"),
+        "E-RUN-122": N_("The broker refuses the dock: look at its certificate and the access list"),
+        "E-STG-301": N_("The dock's disk is full: it goes on when recordings are archived"),
+        "E-STG-303": N_("The dock's disk failed: replace it; the recorder has everything"),
         "E-STG-302": N_("A copy differs from what was read: check the dock's disk"),
         "E-TUS-101": N_("The archive cannot be reached; the copies stay on the dock"),
         "E-TUS-102": N_("The archive is busy; the dock tries again"),
@@ -201,8 +218,22 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-TUS-107": N_("The dock's own copy was damaged: dock the recorder again"),
         "E-TUS-108": N_("Dock and archive count different bytes; the dock asks again"),
         "E-TUS-109": N_("An upload was forgotten and is made again"),
+        "E-STG-304": N_(
+            "Copies that the dock does not know were put aside: bring its journal back"
+        ),
+        "E-ADM-101": N_("A manifest in the catalogue can no longer be read: report it"),
+        "E-ADM-102": N_("A bag waits: the certificate of the dock's old key is missing"),
+        "E-ADM-103": N_("A message could not be taken in and is kept: report it"),
         "E-ARC-101": N_("Files of a bag, read back, are not what was written"),
         "E-ARC-102": N_("Something else stands where a bag belongs: this is an incident"),
+        "E-ARC-103": N_("The description of a bag, read back, is not what was written"),
+        "E-ARC-104": N_(
+            "Something lies in a bag that no manifest promised: find out who put it there"
+        ),
+        "E-ARC-105": N_("The archive's disk failed; it is tried again: look at the disk"),
+        "E-ARC-111": N_("A newer release has changed the catalogue"),
+        "E-ARC-112": N_("The catalogue cannot be read or written; it is tried again"),
+        "E-ARC-113": N_("A row of the catalogue is damaged and was skipped: report it"),
     }
 )
 

@@ -337,6 +337,7 @@ def _add_manifest(connection: Connection, manifest: Manifest, receipt: Receipt) 
                 "envelope": sign_statement(manifest, Statement.MANIFEST, DOCK_KEY),
                 "state": "archived",
                 "docking_id": manifest.docking_id,
+                "part": manifest.part,
                 "bay": manifest.bay,
                 "recorder": manifest.recorder.recorder_id,
                 "officer": manifest.officer,

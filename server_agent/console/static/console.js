@@ -34,7 +34,8 @@
       after(AGAIN_MS, tryAgain);
     };
 
-    const heard = () => {
+    const heard = (event) => {
+      connection = event.detail.connection;
       if (ended()) return;
       root.dataset.link = 'live';
       after(SILENCE_MS, () => { lost(); tryAgain(); });

@@ -1,3 +1,5 @@
+import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -5,7 +7,12 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql import text
 
 from runtime.errors import SettingsError
-from server_agent.console.config import ConsoleSettings, catalogue_url, load_settings
+from server_agent.console.config import (
+    EXAMPLE,
+    ConsoleSettings,
+    catalogue_url,
+    load_settings,
+)
 from server_agent.console.reader import open_catalogue
 from tests.simulators.console_data import FilledSite, console_toml
 
@@ -25,6 +32,15 @@ def test_a_whole_file(site: FilledSite) -> None:
     assert settings.listen.host == "127.0.0.1"
     assert not settings.listen.tls
     assert settings.timezone == "Asia/Shanghai"
+
+
+def test_the_example_is_right(tmp_path: Path) -> None:
+    """What --help shows as a configuration is one."""
+    settings = load(tmp_path, EXAMPLE)
+
+    assert settings.listen.tls
+    assert settings.mqtt.tls is not None
+    assert settings.mqtt.tls.key == tmp_path / "pki/console/tls.key"
 
 
 @pytest.mark.parametrize(
@@ -78,5 +94,8 @@ async def test_a_missing_catalogue_is_not_made(tmp_path: Path, settings: Console
     with pytest.raises(OperationalError):
         await engine.connect().__aenter__()
     await engine.dispose()
+    for thread in threading.enumerate():  # aiosqlite's, which says its last word to this loop
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 30)
 
     assert not (tmp_path / "elsewhere").exists()

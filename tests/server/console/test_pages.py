@@ -437,3 +437,20 @@ async def test_a_recording_without_receipt_is_shown(console: Console) -> None:
         page = await browser.get(f"/recordings/{filed.recording_id}")
 
     assert "尚未签发" in page.text
+
+
+async def test_a_damaged_recording_says_so(console: Console) -> None:
+    """A bag that was found bad is marked in the list, and its page says what it means."""
+    filed = console.site.filed[0]
+    engine = create_engine(f"sqlite:///{console.site.catalogue}")
+    with engine.begin() as connection:
+        connection.execute(
+            update(tables.bags).where(tables.bags.c.path == filed.bag_path).values(damaged_at=NOW)
+        )
+    engine.dispose()
+    async with console.browser(ADMINISTRATOR) as browser:
+        listed = (await browser.get("/recordings")).text
+        page = (await browser.get(f"/recordings/{filed.recording_id}")).text
+
+    assert listed.count("受损") == 1
+    assert "2026-11-23 18:00:00</time> 发现此录像在档案库中受损或缺失" in page
