@@ -51,11 +51,16 @@ def claimant(site: ArchiveSite) -> Claimant:
 
 @contextlib.asynccontextmanager
 async def running(site: ArchiveSite) -> AsyncIterator[tuple[Server, Dock]]:
-    """An archive, and a dock that is connected to it."""
+    """An archive, and a dock that is connected to it.
+
+    The registry goes out when the archive has subscribed: what is published before that, and before
+    it has a session, nobody hears, and not every test asks again.
+    """
     async with (
         serve(site.configure()) as server,
         connect_dock(site, DOCK, server.https_port) as dock,
     ):
+        await dock.until(lambda heard: bool(heard.registries))
         yield server, dock
 
 
@@ -117,7 +122,7 @@ async def test_what_is_archived_is_not_asked_for_again(
 ) -> None:
     """The same recording of the same recorder points to the bag that stands."""
     first = claimant.claim(recordings=[[BIG, b"second"]])
-    again = claimant.claim(recordings=[[b"second", BIG]])
+    again = claimant.claim(recordings=[[BIG, b"second"]])
     async with running(site) as (_, dock):
         old = await dock.deliver(first)
         new = await dock.deliver(again)
