@@ -59,7 +59,14 @@ from protocol.registry import RecorderEntry
 Report = Callable[[BayProgress], None]
 
 # After these a recorder was read to its end, but not all that is on it is known.
-_TO_BE_SEEN: Final = frozenset({FindingCode.UNREADABLE_DIRECTORY, FindingCode.TOO_MANY_ENTRIES})
+_TO_BE_SEEN: Final = frozenset(
+    {
+        FindingCode.PATH_TOO_LONG,
+        FindingCode.TOO_MANY_ENTRIES,
+        FindingCode.UNREADABLE_DIRECTORY,
+        FindingCode.UNREADABLE_FILE,
+    }
+)
 
 
 async def run_docking(
@@ -313,7 +320,9 @@ def _meet(volume: Volume, settings: DockingSettings) -> tuple[Listing, Identity]
 def _registered(identity: Identity, ports: DockingPorts) -> RecorderEntry:
     entry = ports.find_recorder(model=identity.model, serial=identity.serial)
     if entry is None:
-        raise UnregisteredRecorderError(f"{identity.model} {identity.serial!r}")
+        raise UnregisteredRecorderError(
+            f"{identity.model} serial {identity.serial!r} is not in the site's registry"
+        )
     return entry
 
 

@@ -138,6 +138,13 @@ def _listing_cases() -> Iterator[VolumeCase]:
         _odd(b"DCIM/101MEDIA", EntryKind.UNREADABLE_DIRECTORY),
     )
     yield VolumeCase(
+        code=FindingCode.UNREADABLE_DIRECTORY,
+        text="a folder that lists one name twice",
+        entries=(_FIRST, _SECOND, _SECOND),
+        wrong=(_SECOND.path,),
+        name="twice",
+    )
+    yield VolumeCase(
         code=FindingCode.TOO_MANY_ENTRIES,
         text="one entry more than are listed",
         entries=(_FIRST, _SECOND, _clip(3)),
@@ -146,7 +153,7 @@ def _listing_cases() -> Iterator[VolumeCase]:
     )
     yield _one_bad(
         FindingCode.PATH_TOO_LONG,
-        "a component of 256 bytes",
+        "a component of 256 characters",
         _other(b"LOG/" + b"n" * 252 + b".LOG"),
     )
     long = _other(b"/".join([b"d" * 240] * 16 + [b"n" * 241]))

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -48,7 +48,7 @@ class DirectoryVolume:
         try:
             root_fd = os.open(root, _DIRECTORY)
         except OSError as error:
-            raise SourceVanishedError(f"{root}: {error.strerror}") from error
+            raise SourceVanishedError(f"no volume: {error.strerror}") from error
         try:
             yield cls(root_fd, root, read_limit_bytes_s=read_limit_bytes_s)
         finally:
@@ -56,7 +56,9 @@ class DirectoryVolume:
 
     def entries(self) -> Iterator[RawEntry]:
         """List everything below the folder; folders, then what is in them."""
-        yield from self._walk(self._root_fd, b".", prefix=b"", depth=1)
+        folders = [b""]
+        while folders:
+            yield from self._list(folders.pop(), folders)
         self._check_docked()
 
     def read_small(self, path: bytes, *, max_bytes: int) -> bytes:
@@ -75,10 +77,11 @@ class DirectoryVolume:
     def open(self, path: bytes) -> Iterator["DirectoryFile"]:
         """Open a regular file."""
         self._check_docked()
-        with self._reading(path):
-            fd = _open_below(self._root_fd, path)
+        with self.reading(path):
+            fd = _open_below(self._root_fd, path, _FILE)
         try:
-            found = os.fstat(fd)
+            with self.reading(path):
+                found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 raise SourceUnreadableError(f"{path!r}: not a regular file")
             yield DirectoryFile(self, fd, path, found)
@@ -90,7 +93,7 @@ class DirectoryVolume:
         chunks = read_chunks(fd, chunk_bytes=self._pace.chunk_bytes if self._pace else CHUNK_BYTES)
         while True:
             self._check_docked()
-            with self._reading(path):
+            with self.reading(path):
                 chunk = next(chunks, None)
             if chunk is None:
                 return
@@ -98,30 +101,31 @@ class DirectoryVolume:
                 self._pace.wait_for(len(chunk))
             yield chunk
 
-    def _walk(
-        self, parent_fd: int, name: bytes, *, prefix: bytes, depth: int
-    ) -> Iterator[RawEntry]:
-        folders: list[bytes] = []
-        with contextlib.ExitStack() as stack:
-            try:
-                fd = os.open(name, _DIRECTORY, dir_fd=parent_fd)
+    def _list(self, folder: bytes, folders: list[bytes]) -> Iterator[RawEntry]:
+        """List one folder, and put those that are in it on the pile; empty is the root."""
+        prefix = folder and folder + b"/"
+        inside: dict[bytes, None] = {}
+        try:
+            with contextlib.ExitStack() as stack:
+                fd = _open_below(self._root_fd, folder or b".", _DIRECTORY)
                 stack.callback(os.close, fd)
                 for found in stack.enter_context(os.scandir(fd)):
-                    entry = _entry(found, prefix, depth=depth)
+                    entry = _entry(found, prefix)
                     if entry.kind is EntryKind.DIRECTORY:
-                        folders.append(os.fsencode(found.name))
+                        inside[entry.path] = None
+                    elif entry.kind is EntryKind.UNREADABLE:
+                        self._check_docked()
                     yield entry
-            except OSError as error:
-                self._check_docked()
-                if not prefix:
-                    raise SourceUnreadableError(f"the root folder: {error.strerror}") from error
-                yield RawEntry(path=prefix[:-1], kind=EntryKind.UNREADABLE_DIRECTORY)
-                return
-            for folder in folders:
-                yield from self._walk(fd, folder, prefix=prefix + folder + b"/", depth=depth + 1)
+        except OSError as error:
+            self._check_docked()
+            if not folder:
+                raise SourceUnreadableError(f"the root folder: {error.strerror}") from error
+            yield RawEntry(path=folder, kind=EntryKind.UNREADABLE_DIRECTORY)
+        folders += inside
 
     @contextlib.contextmanager
-    def _reading(self, path: bytes) -> Iterator[None]:
+    def reading(self, path: bytes) -> Iterator[None]:
+        """Turn what the volume's system calls say into our words."""
         try:
             yield
         except OSError as error:
@@ -133,9 +137,9 @@ class DirectoryVolume:
         try:
             found = _identity(self._root.lstat())
         except OSError as error:
-            raise SourceVanishedError(f"{self._root}: {error.strerror}") from error
+            raise SourceVanishedError(f"the volume is gone: {error.strerror}") from error
         if found != self._identity:
-            raise SourceVanishedError(f"{self._root}: another volume is there now")
+            raise SourceVanishedError("the volume is gone: another one is there now")
 
 
 class DirectoryFile:
@@ -152,8 +156,9 @@ class DirectoryFile:
 
     def chunks(self, *, offset_bytes: int) -> Iterator[memoryview]:
         """Read from *offset_bytes* to the end, from the device where the kernel lets go."""
-        os.lseek(self._fd, offset_bytes, os.SEEK_SET)
-        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        with self._volume.reading(self._path):
+            os.lseek(self._fd, offset_bytes, os.SEEK_SET)
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
         return self._volume.read_on(self._fd, self._path)
 
 
@@ -172,12 +177,16 @@ class _Pace:
         time.sleep(self._free_at_s - now_s)
 
 
-def _entry(found: os.DirEntry[str], prefix: bytes, *, depth: int) -> RawEntry:
+def _entry(found: os.DirEntry[str], prefix: bytes) -> RawEntry:
     path = prefix + os.fsencode(found.name)
-    facts = found.stat(follow_symlinks=False)
+    try:
+        facts = found.stat(follow_symlinks=False)
+    except OSError:
+        return RawEntry(path=path, kind=EntryKind.UNREADABLE)
     kinds = {stat.S_IFREG: EntryKind.FILE, stat.S_IFLNK: EntryKind.LINK}
     if stat.S_ISDIR(facts.st_mode):
-        kind = EntryKind.DIRECTORY if depth < MAX_DEPTH else EntryKind.TOO_DEEP
+        is_too_deep = path.count(b"/") + 1 >= MAX_DEPTH
+        kind = EntryKind.TOO_DEEP if is_too_deep else EntryKind.DIRECTORY
     else:
         kind = kinds.get(stat.S_IFMT(facts.st_mode), EntryKind.SPECIAL)
     return RawEntry(
@@ -188,17 +197,25 @@ def _entry(found: os.DirEntry[str], prefix: bytes, *, depth: int) -> RawEntry:
     )
 
 
-def _open_below(root_fd: int, path: bytes) -> int:
-    """Open a file relative to a folder, following no link in any component."""
+def _open_below(root_fd: int, path: bytes, flags: int) -> int:
+    """Open what is below a folder, following no link in any component."""
     *folders, name = path.split(b"/")
-    if not {b"", b".", b".."}.isdisjoint((*folders, name)):
+    if folders or name != b".":
+        _check_components((*folders, name))
+    fd = root_fd
+    for component, how in (*((folder, _DIRECTORY) for folder in folders), (name, flags)):
+        parent_fd, fd = fd, -1
+        try:
+            fd = os.open(component, how, dir_fd=parent_fd)
+        finally:
+            if parent_fd != root_fd:
+                os.close(parent_fd)
+    return fd
+
+
+def _check_components(components: Sequence[bytes]) -> None:
+    if not {b"", b".", b".."}.isdisjoint(components):
         raise OSError(errno.EINVAL, "not a path of the listing")
-    with contextlib.ExitStack() as stack:
-        parent_fd = root_fd
-        for folder in folders:
-            parent_fd = os.open(folder, _DIRECTORY, dir_fd=parent_fd)
-            stack.callback(os.close, parent_fd)
-        return os.open(name, _FILE, dir_fd=parent_fd)
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -52,31 +52,39 @@ def identity_files(profiles: Sequence[Profile], paths: Sequence[bytes]) -> tuple
 def identify(
     profiles: Sequence[Profile], paths: Sequence[bytes], contents: Mapping[bytes, bytes]
 ) -> Identity:
-    """Return who the recorder says it is, by the first profile that fits and can tell.
+    """Return who the recorder says it is, by every profile that fits and can tell.
 
     Args:
-        profiles: In the order in which they are tried.
+        profiles: All are tried; of several that agree the first is the recorder's.
         paths: Of all files on the volume, untrusted.
         contents: Of those of `identity_files` that could be read, untrusted.
 
     Raises:
-        UnidentifiedRecorderError: No profile fits, or none of those that fit can tell.
+        UnidentifiedRecorderError: No profile fits, none of those that fit can tell, or they name
+            more than one recorder.
     """
     problems: list[str] = []
+    found: dict[tuple[str, str], Identity] = {}
     for profile in profiles:
         if not profile.fits(paths):
             continue
         try:
             serial, officer = _read(profile, paths, contents)
-            return Identity(
+            one = Identity(
                 serial=_checked_serial(serial),
                 make=profile.make,
                 model=profile.model,
                 officer=_officer(officer),
                 profile=profile,
             )
+            found.setdefault((one.model, one.serial), one)
         except _NotThisOne as problem:
             problems.append(f"{profile.name}: {problem}")
+    if len(found) == 1:
+        return next(iter(found.values()))
+    named = ", ".join(f"{model} {serial!r}" for model, serial in found)
+    if named:
+        raise UnidentifiedRecorderError(f"{len(found)} recorders are named: {named}")
     raise UnidentifiedRecorderError("; ".join(problems) or "no profile fits this volume")
 
 

@@ -17,7 +17,9 @@ from protocol.manifest import ClipKind, FileName, NotTaken, name_of
 
 # What Linux opens in one call (PATH_MAX); a shown name of that length still fits a manifest.
 MAX_PATH_BYTES: Final = 4_096
-MAX_COMPONENT_BYTES: Final = 255
+# FAT and exFAT hold 255 characters in a name, which are up to 765 bytes of UTF-8 on Linux.
+MAX_COMPONENT_CHARACTERS: Final = 255
+MAX_COMPONENT_BYTES: Final = 3 * MAX_COMPONENT_CHARACTERS
 EARLIEST_PLAUSIBLE: Final = datetime(2010, 1, 1, tzinfo=UTC)
 LATEST_AFTER_DOCKING: Final = timedelta(days=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,11 +56,14 @@ class Listing:
     """As much of a volume's listing as is accepted.
 
     Attributes:
+        entries: Each path once, as it came first.
         beyond: How many more entries there were, counted up to Limits.max_counted.
+        repeated: Entries whose path stood there already.
     """
 
     entries: tuple[RawEntry, ...]
     beyond: int
+    repeated: tuple[RawEntry, ...] = ()
 
     @property
     def file_paths(self) -> tuple[bytes, ...]:
@@ -108,8 +113,17 @@ class Inventory:
 def take_listing(entries: Iterable[RawEntry], limits: Limits) -> Listing:
     """Return the first entries of a volume's listing, and how many there are beyond the limit."""
     listed = iter(entries)
-    taken = tuple(islice(listed, limits.max_entries))
-    return Listing(entries=taken, beyond=sum(1 for _ in islice(listed, limits.max_counted)))
+    taken: dict[bytes, RawEntry] = {}
+    repeated = [
+        entry
+        for entry in islice(listed, limits.max_entries)
+        if taken.setdefault(entry.path, entry) is not entry
+    ]
+    return Listing(
+        entries=tuple(taken.values()),
+        beyond=sum(1 for _ in islice(listed, limits.max_counted)),
+        repeated=tuple(repeated),
+    )
 
 
 def take_inventory(listing: Listing, profile: Profile, *, docked_at: datetime) -> Inventory:
@@ -125,7 +139,7 @@ def take_inventory(listing: Listing, profile: Profile, *, docked_at: datetime) -
     clips: list[FoundClip] = []
     others: list[FoundFile] = []
     not_taken: list[NotTaken] = []
-    findings: list[Finding] = _beyond(listing)
+    findings: list[Finding] = [*_beyond(listing), *_repeated(listing)]
     for entry in sorted(listing.entries, key=lambda one: one.path):
         if entry.kind is EntryKind.DIRECTORY:
             continue
@@ -202,15 +216,13 @@ def _refusal(entry: RawEntry, *, known_name: bool) -> Finding | None:
             FindingCode.UNREADABLE_DIRECTORY,
             "this folder could not be listed",
         ),
+        EntryKind.UNREADABLE: (FindingCode.UNREADABLE_FILE, "what this is cannot be told"),
         EntryKind.TOO_DEEP: (FindingCode.PATH_TOO_LONG, "this folder is too deep; not entered"),
     }
     if entry.kind in by_kind:
         code, detail = by_kind[entry.kind]
         return _finding(code, entry.path, detail)
-    if (
-        len(entry.path) > MAX_PATH_BYTES
-        or max(map(len, entry.path.split(b"/"))) > MAX_COMPONENT_BYTES
-    ):
+    if len(entry.path) > MAX_PATH_BYTES or any(map(_is_too_long, entry.path.split(b"/"))):
         detail = f"a path of {len(entry.path)} bytes, shown as far as {MAX_PATH_BYTES}"
         return _finding(FindingCode.PATH_TOO_LONG, entry.path, detail)
     if not known_name and _is_foreign(entry.path):
@@ -218,6 +230,13 @@ def _refusal(entry: RawEntry, *, known_name: bool) -> Finding | None:
     if entry.size_bytes == 0:
         return _finding(FindingCode.EMPTY_FILE, entry.path, "no bytes to keep beside its name")
     return None
+
+
+def _is_too_long(component: bytes) -> bool:
+    return (
+        len(component) > MAX_COMPONENT_BYTES
+        or len(component.decode(errors="replace")) > MAX_COMPONENT_CHARACTERS
+    )
 
 
 def _is_foreign(path: bytes) -> bool:
@@ -290,6 +309,14 @@ def _beyond(listing: Listing) -> list[Finding]:
     kept, beyond = len(listing.entries), listing.beyond
     detail = f"{kept} entries were listed, at least {beyond} more were not: this is not all"
     return [Finding(code=FindingCode.TOO_MANY_ENTRIES, detail=detail)]
+
+
+def _repeated(listing: Listing) -> Iterator[Finding]:
+    first = {entry.path: entry for entry in listing.entries}
+    for path, again in {entry.path: entry for entry in listing.repeated}.items():
+        differs = "" if again == first[path] else ", and the two differ"
+        detail = f"stands more than once in its folder{differs}; read as it stands first"
+        yield _finding(FindingCode.UNREADABLE_DIRECTORY, path, detail)
 
 
 def _not_taken(entry: RawEntry, code: FindingCode) -> NotTaken:

@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Final, Protocol
 
-MAX_DEPTH: Final = 64
+# More than any path of PATH_MAX bytes that a recorder writes; each level costs one look per folder.
+MAX_DEPTH: Final = 256
 _INT64_MAX: Final = (1 << 63) - 1
 
 
 @unique
 class EntryKind(Enum):
-    """What an entry is, without following or opening it."""
+    """What an entry is, without following or opening it; UNREADABLE if that cannot be told."""
 
     FILE = "file"
     DIRECTORY = "directory"
     LINK = "link"
     SPECIAL = "special"
+    UNREADABLE = "unreadable"
     UNREADABLE_DIRECTORY = "unreadable_directory"
     TOO_DEEP = "too_deep"
 

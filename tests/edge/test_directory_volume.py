@@ -1,5 +1,7 @@
 """What only a real folder can do to us."""
 
+import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -147,3 +149,55 @@ def test_every_clip_of_a_hostile_volume_can_be_read(tmp_path: Path) -> None:
         sizes = {entry.path: entry.size_bytes for entry in volume.entries()}
         for path in hostile.entries(Treatment.COPY):
             assert len(volume.read_small(path, max_bytes=1 << 20)) == sizes[path]
+
+
+def test_an_entry_that_cannot_be_told_hides_no_other(
+    volume: DirectoryVolume, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken entry is listed as such, and what else is in its folder is listed too."""
+    (root / "DCIM/broken.MP4").touch()
+    real = os.scandir
+
+    class Broken:
+        name = "broken.MP4"
+
+        def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+            raise OSError(errno.EIO, f"bad sector {follow_symlinks}")
+
+    @contextlib.contextmanager
+    def scandir(fd: int) -> Iterator[Iterator[object]]:
+        with real(fd) as found:
+            yield (Broken() if one.name == Broken.name else one for one in found)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    kinds = {entry.path: entry.kind for entry in volume.entries()}
+
+    assert kinds[b"DCIM/broken.MP4"] is EntryKind.UNREADABLE
+    assert kinds[b"DCIM/a.MP4"] is EntryKind.FILE
+
+
+@pytest.mark.parametrize("call", ["lseek", "posix_fadvise", "fstat"])
+def test_what_the_device_says_is_never_our_disks_fault(
+    volume: DirectoryVolume, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the recorder is the recorder's, whichever system call meets it."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "bad sector")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, fail)
+        with pytest.raises(SourceUnreadableError):
+            volume.read_small(b"DCIM/a.MP4", max_bytes=100)
+
+
+def test_a_volume_that_left_does_not_say_where_the_dock_had_it(
+    volume: DirectoryVolume, root: Path
+) -> None:
+    """What goes into a manifest names no path of the dock's own disk."""
+    root.rename(root.parent / "gone")
+
+    with pytest.raises(SourceVanishedError) as left:
+        list(volume.entries())
+
+    assert str(root.parent) not in str(left.value)

@@ -12,7 +12,7 @@ import pytest
 
 from edge_agent.docking import close_interrupted_dockings
 from edge_agent.errors import SourceUnreadableError
-from edge_agent.ingest.volume import EntryKind, RawEntry
+from edge_agent.ingest.volume import MAX_DEPTH, EntryKind, RawEntry
 from edge_agent.ports import OutcomeKind
 from protocol.identifiers import RecorderId
 from protocol.manifest import EvidenceLevel, IncompleteReason
@@ -186,7 +186,7 @@ async def test_a_file_gone_before_it_was_whole_is_kept_and_told(
 
     outcome = await site.dock(MemoryVolume(files=recording(LATER, first=2)))
 
-    assert outcome.kind is OutcomeKind.SEALED
+    assert (outcome.kind, outcome.code) == (OutcomeKind.ATTENTION, "F-ING-001")
     assert [len(content) for content in staging.partial.values()] == [2_000]
     assert any("gone from the recorder" in finding.detail for finding in outcome.findings)
 
@@ -290,3 +290,62 @@ async def test_what_had_no_room_is_known_after_a_kill(
     [manifest] = await site.manifests()
     assert len(manifest.recordings) == 1
     assert [one.reason for one in manifest.incomplete] == [IncompleteReason.AGENT_STOPPED]
+
+
+async def test_a_name_that_stands_twice_asks_for_a_person(site: DockingSite) -> None:
+    """A folder that lists one name twice, whatever it says the second time, stops nothing."""
+    files = recording()
+    [path] = files
+    odd = [
+        RawEntry(path=path, kind=EntryKind.FILE, size_bytes=size_bytes, mtime_ns=7)
+        for size_bytes in (1_000, 9)
+    ]
+
+    outcome = await site.dock(MemoryVolume(files=files, odd=odd))
+
+    assert (outcome.kind, outcome.code) == (OutcomeKind.ATTENTION, "F-INV-007")
+    assert list(claimed(await site.manifests()).values()) == [path]
+    assert ["the two differ" in one.detail for one in outcome.findings] == [True]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/".join([b"d"] * (MAX_DEPTH + 6)) + b"/evidence.mp4",
+        b"/".join([b"x" * 200] * 25) + b"/evidence.mp4",
+        b"DCIM/" + b"n" * 256,
+    ],
+    ids=["deep", "long", "long name"],
+)
+async def test_what_is_out_of_reach_asks_for_a_person(site: DockingSite, path: bytes) -> None:
+    """A recorder with what is too deep or too long to be read is not released."""
+    outcome = await site.dock(MemoryVolume(files=recording() | {path: Stored(content=b"x")}))
+
+    assert (outcome.kind, outcome.code) == (OutcomeKind.ATTENTION, "F-INV-003")
+
+
+async def test_the_longest_chinese_name_is_read(site: DockingSite) -> None:
+    """A name of 255 characters is a name like any other, however many bytes it has."""
+    path = ("证" * 251 + ".mp4").encode()
+
+    outcome = await site.dock(MemoryVolume(files=recording() | {path: Stored(content=b"x")}))
+
+    assert outcome.kind is OutcomeKind.SEALED
+    assert path in claimed(await site.manifests()).values()
+
+
+async def test_an_unregistered_recorder_is_named(site: DockingSite) -> None:
+    """Who registers a recorder needs its model and its serial number."""
+    outcome = await site.dock(MemoryVolume(files=recording(serial="9999999")))
+
+    assert outcome.text == "DSJ-A8 serial '9999999' is not in the site's registry"
+
+
+async def test_two_models_with_two_identities_are_refused(site: DockingSite) -> None:
+    """A volume on which one model's file and another model's names disagree is nobody's."""
+    device = {b"SYSTEM/DEVICE.TXT": Stored(content=b"serial=42\r\npolice=012345\r\n")}
+
+    outcome = await site.dock(MemoryVolume(files=recording() | device))
+
+    assert (outcome.kind, outcome.code) == (OutcomeKind.REFUSED, "E-ING-205")
+    assert "2 recorders" in outcome.text
