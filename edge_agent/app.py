@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 import structlog
 import uvloop
@@ -40,6 +41,9 @@ from runtime.link import LinkSettings
 from runtime.service import keep_watchdog, notify, stop_event
 from runtime.tls import client_context
 
+_THREADS_TIMEOUT_S: Final = 30.0
+_THREADS_PAUSE_S: Final = 10.0
+
 _log = structlog.get_logger(__name__)
 
 
@@ -66,7 +70,7 @@ async def _serve_until_stopped(config: EdgeConfig) -> None:
             )
             async with asyncio.TaskGroup() as group, control:
                 tasks = [group.create_task(agent.run(config), name="agent")]
-                tasks.append(group.create_task(keep_watchdog(stop), name="watchdog"))
+                tasks.append(group.create_task(_keep_watchdog(stop), name="watchdog"))
                 notify("READY=1")
                 _log.info("ready", dock=config.dock, bays=len(agent.bays))
                 await stop.wait()
@@ -74,6 +78,23 @@ async def _serve_until_stopped(config: EdgeConfig) -> None:
                 _log.info("stopping")
                 for task in tasks:
                     task.cancel()
+
+
+async def _keep_watchdog(stop: asyncio.Event) -> None:
+    """Be alive as long as the threads answer, too: all our own disk's work is done in them."""
+    watchdog = asyncio.create_task(keep_watchdog(stop), name="watchdog pings")
+    try:
+        while not (stop.is_set() or watchdog.done()):
+            async with asyncio.timeout(_THREADS_TIMEOUT_S):
+                await asyncio.to_thread(int)
+            await asyncio.wait({watchdog}, timeout=_THREADS_PAUSE_S)
+    except TimeoutError:
+        # systemd starts us again; what was committed is there.
+        _log.critical("the dock's own disk holds up every thread")
+    finally:
+        watchdog.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watchdog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

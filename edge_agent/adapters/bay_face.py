@@ -36,6 +36,11 @@ class BayFace:
         """Where the bay stands."""
         return self._message.state
 
+    def reset(self) -> None:
+        """Show an empty bay: nothing of what was before is known any more."""
+        self._message = empty_bay(self._message.dock, self._message.bay, self._clock)
+        self._board.show(self._message)
+
     def advance(self, event: BayEvent, *, problem: tuple[str, str] | None = None) -> None:
         """Let *event* happen; an empty bay and a new attempt show nothing of what was before.
 

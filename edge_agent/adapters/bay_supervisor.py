@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from enum import Enum, unique
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -24,6 +25,7 @@ from edge_agent.bay.machine import BayEvent
 from edge_agent.docking import run_docking
 from edge_agent.errors import SourceVanishedError
 from edge_agent.ingest.progress import BayProgress
+from edge_agent.one_thread import OneThread
 from edge_agent.ports import DockingOutcome, DockingPorts, DockingSettings, OutcomeKind
 from protocol.identifiers import BayNumber
 from protocol.messages import BayState
@@ -36,6 +38,9 @@ DISK_FALTERED: Final = "E-BAY-103"
 
 # A volume that the reader has lost is soon found gone, or was never away.
 _GONE_TIMEOUT_S: Final = 5.0
+
+# In these states the bay says that all which is on the recorder was read.
+_RELIED_ON: Final = frozenset({BayState.SEALED, BayState.RELEASABLE})
 
 _log = structlog.get_logger(__name__)
 
@@ -104,6 +109,8 @@ class BaySupervisor:
         self._face = BayFace(parts.settings.dock, bay.number, parts.board, parts.ports.clock)
         # The bay's own ports tell it which recorder the registry was asked for.
         self._ports = replace(parts.ports, find_recorder=self._find_recorder)
+        self._thread: OneThread
+        self._presence: DirectoryPresence
         self._named: dict[str, str] = {}
         self._alerted: set[str] = set()
         self._sealed_tries = 0
@@ -115,7 +122,16 @@ class BaySupervisor:
         Raises:
             sqlite3.Error: The journal failed.
         """
-        presence = DirectoryPresence(self._bay.path)
+        # After a failure this begins anew, whatever the bay showed.
+        self._face.reset()
+        async with OneThread(f"bay-{self._bay.number}-volume") as thread:
+            presence = DirectoryPresence(
+                self._bay.path, thread, is_relied_on=lambda: self._face.state in _RELIED_ON
+            )
+            self._thread, self._presence = thread, presence
+            await self._serve_all(presence)
+
+    async def _serve_all(self, presence: DirectoryPresence) -> None:
         seen = cast("AsyncGenerator[Arrived | Left, None]", presence.changes())
         gone = asyncio.Event()
         serving: asyncio.Task[None] | None = None
@@ -178,7 +194,8 @@ class BaySupervisor:
         )
         with contextlib.ExitStack() as stack:
             try:
-                volume = await asyncio.to_thread(stack.enter_context, mount)
+                volume = await self._thread.run(partial(stack.enter_context, mount))
+                await self._presence.remember_content()
             except SourceVanishedError as error:
                 return DockingOutcome(kind=OutcomeKind.LEFT, text=str(error))
             return await run_docking(

@@ -17,6 +17,12 @@ PART_FAILED: Final = "E-APP-701"
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
 
+# The same failure is told again after this time.
+_QUIET_S: Final = 3600.0
+_MOST_TOLD: Final = 100
+# Of what the journal says, these are our bugs: the disk and the database did their work.
+_OUR_BUGS: Final = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
+
 _NETWORK: Final = (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError)
 
 _log = structlog.get_logger(__name__)
@@ -32,7 +38,7 @@ async def keep_running(
     """Run a part of the agent again when it fails, until cancelled: recorders are read meanwhile.
 
     Args:
-        name: For the log and the alert; the first failure raises one.
+        name: For the log and the alert; each different failure raises one, once an hour.
         run: The part; it never returns.
         notices: Where the alert goes.
         first_pause_s: Before the second start; then twice as long each time, up to a minute.
@@ -40,8 +46,11 @@ async def keep_running(
     Raises:
         OSError, sqlite3.Error: From the part: the dock's own disk or journal failed.
     """
-    pause_s, told = first_pause_s, False
+    loop = asyncio.get_running_loop()
+    pause_s = first_pause_s
+    told_s: dict[str, float] = {}
     while True:
+        started_s = loop.time()
         try:
             return await run()
         except Exception as error:
@@ -49,17 +58,28 @@ async def keep_running(
             if fatal is not None:
                 raise fatal from error
             _log.exception("a part of the agent failed", part=name)
-            if not told:
-                told = True
+            if _is_news(repr(error), told_s, now_s=loop.time()):
                 text = f"{name} failed and was started again: {error!r}"
                 await notices.raise_alert(Notice(code=PART_FAILED, text=text, facts={"part": name}))
+        if loop.time() - started_s > _LONGEST_PAUSE_S:
+            pause_s = first_pause_s
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
+def _is_news(what: str, told_s: dict[str, float], *, now_s: float) -> bool:
+    """Return whether *what* was not told within the hour, and note that it is told now."""
+    for known in [known for known, at_s in told_s.items() if now_s - at_s >= _QUIET_S]:
+        del told_s[known]
+    if what in told_s or len(told_s) >= _MOST_TOLD:
+        return False
+    told_s[what] = now_s
+    return True
+
+
 def disk_failure(error: BaseException) -> OSError | sqlite3.Error | None:
     """Return what our own disk or journal said, if that is in *error*; a network is no disk."""
-    if isinstance(error, _NETWORK):
+    if isinstance(error, (*_NETWORK, *_OUR_BUGS)):
         return None
     if isinstance(error, OSError | sqlite3.Error):
         return error

@@ -1,6 +1,9 @@
 import asyncio
 import contextlib
+import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import Final
 import msgspec
 import pytest
 
+from edge_agent.adapters import directory_presence
 from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.bay_face import empty_bay
 from edge_agent.adapters.bay_supervisor import (
@@ -309,3 +313,81 @@ async def test_one_bay_serves_many(bay: Bay) -> None:
 
     assert len(dockings) == 3
     assert len(await bay.site.manifests()) == 3
+
+
+async def released(bay: Bay, *, serial: str = "0000017") -> None:
+    """Dock a recorder and let the archive have it all."""
+    dock_recorder(bay.folder, serial=serial)
+    await bay.until_state(BayState.SEALED)
+    await bay.receipt(1)
+    await bay.until_state(BayState.RELEASABLE)
+
+
+async def test_a_swapped_recorder_is_not_releasable(bay: Bay) -> None:
+    """Between two looks another recorder took over the folder: it is identified and read."""
+    async with bay.served():
+        await released(bay)
+        shutil.rmtree(bay.folder / "DCIM")
+        dock_recorder(bay.folder.with_name("other"), serial="0000018")
+        (bay.folder.with_name("other") / "DCIM").rename(bay.folder / "DCIM")
+        shown = await bay.until(
+            lambda shown: (shown.state, shown.serial) == (BayState.SEALED, "0000018")
+        )
+
+    assert shown.recorder == "R-0002"
+
+
+async def test_a_new_file_takes_the_release_back(bay: Bay) -> None:
+    """A recorder that records while it waits in its bay is read again."""
+    async with bay.served():
+        await released(bay)
+        clip = next((bay.folder / "DCIM/100MEDIA").iterdir())
+        clip.with_name("012345_0000017_20261122083012_0009.MP4").write_bytes(b"new")
+        shown = await bay.until_state(BayState.SEALED)
+
+    assert shown.files_done == 1
+    assert len(await bay.site.manifests()) == 2
+
+
+async def test_a_hung_volume_holds_up_one_bay(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a look at one bay never ends, the next bay and the dock's own disk go on."""
+    never = threading.Event()
+    look = directory_presence._volume_at  # noqa: SLF001 -- what hangs is the kernel's call in it
+
+    def hang(root: Path) -> object:
+        return look(root) if root == bay.folder else never.wait()
+
+    monkeypatch.setattr(directory_presence, "_volume_at", hang)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
+    hung = BaySupervisor(
+        BaySettings(number=BayNumber(2), path=bay.folder.with_name("2")), bay.parts, pace=PACE
+    )
+    hanging = asyncio.create_task(hung.run())
+    try:
+        dock_recorder(bay.folder)
+        async with bay.served():
+            await bay.until_state(BayState.SEALED)
+    finally:
+        never.set()
+        hanging.cancel()
+        await asyncio.wait({hanging})
+
+
+async def test_a_bay_that_failed_works_again(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a bay showed when our program failed, it begins anew with what is docked."""
+
+    async def fail(*_facts: object) -> None:
+        raise ValueError("nobody thought of this receipt")
+
+    dock_recorder(bay.folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(bay.store, "are_receipted", fail)
+        supervisor = BaySupervisor(BaySettings(number=BAY, path=bay.folder), bay.parts, pace=PACE)
+        with pytest.raises(ExceptionGroup):
+            await supervisor.run()
+    assert bay.board.bay(BAY).state is BayState.SEALED
+    running = asyncio.create_task(supervisor.run())
+    await bay.until_state(BayState.IDENTIFYING)
+    await bay.until_state(BayState.SEALED)
+    running.cancel()
+    await asyncio.wait({running})

@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.notice_store import NoticeStore, plain_text
-from edge_agent.adapters.task_keeper import PART_FAILED, keep_running
+from edge_agent.adapters.task_keeper import PART_FAILED, disk_failure, keep_running
 from tests.simulators.sealed_manifests import DOCK, NOW
 
 
@@ -32,17 +32,19 @@ class Part:
 
 
 async def test_a_part_that_fails_is_started_again(notices: NoticeStore) -> None:
-    """Whatever it fails with, a part runs again, and a person hears of it once."""
-    part = Part(
-        ValueError("one"), ExceptionGroup("two", [KeyError("two")]), ConnectionError("three")
-    )
+    """Whatever it fails with, a part runs again, and a person hears of it once an hour."""
+    part = Part(*[ValueError("one")] * 3, ConnectionError("one"), ValueError("one"))
     running = asyncio.create_task(keep_running("uplink", part.run, notices, first_pause_s=0))
     await part.working.wait()
     running.cancel()
     await asyncio.wait({running})
 
     alerts = await notices.undelivered_alerts()
-    assert [alert.code for alert in alerts] == [PART_FAILED]
+    assert [alert.code for alert in alerts] == [PART_FAILED] * 2
+    assert {alert.text.partition(": ")[2] for alert in alerts} == {
+        "ValueError('one')",
+        "ConnectionError('one')",
+    }
     assert alerts[0].facts == {"part": "uplink"}
 
 
@@ -62,6 +64,21 @@ async def test_a_failing_disk_stops_the_agent(notices: NoticeStore, failure: Exc
         await keep_running("uplink", part.run, notices)
 
     assert not await notices.undelivered_alerts()
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [sqlite3.IntegrityError("twice"), sqlite3.ProgrammingError("?"), sqlite3.InterfaceError("?")],
+)
+async def test_our_own_bugs_are_no_disk_failure(notices: NoticeStore, bug: Exception) -> None:
+    """What the journal says about a statement of ours stops one part, not the agent."""
+    part = Part(bug, ExceptionGroup("tasks", [bug]))
+    running = asyncio.create_task(keep_running("bay 1", part.run, notices, first_pause_s=0))
+    await part.working.wait()
+    running.cancel()
+    await asyncio.wait({running})
+
+    assert disk_failure(bug) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,52 @@
+import asyncio
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from edge_agent import app
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> socket.socket:
+    """The service manager's socket; it wants to hear of us every 20 ms."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listening.bind(str(tmp_path / "notify"))
+    listening.settimeout(60)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "20000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    monkeypatch.setattr(app, "_THREADS_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(app, "_THREADS_PAUSE_S", 0.01)
+    return listening
+
+
+async def test_no_sign_of_life_without_threads(manager: socket.socket) -> None:
+    """When the dock's own disk holds up every thread, the watchdog is told nothing more."""
+    never = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(max_workers=1))
+    holding = loop.run_in_executor(None, never.wait)
+    try:
+        await app._keep_watchdog(asyncio.Event())  # noqa: SLF001 -- the wiring's own loop
+    finally:
+        never.set()
+        await holding
+
+    assert manager.recv(100) == b"WATCHDOG=1"
+    manager.close()
+
+
+async def test_signs_of_life_until_the_stop(manager: socket.socket) -> None:
+    """With threads that answer, the watchdog is told again and again, until the agent stops."""
+    stop = asyncio.Event()
+    keeping = asyncio.create_task(app._keep_watchdog(stop))  # noqa: SLF001 -- as above
+    loop = asyncio.get_running_loop()
+    for _ in range(10):
+        assert await loop.run_in_executor(None, manager.recv, 100) == b"WATCHDOG=1"
+
+    stop.set()
+    await keeping
+    manager.close()
