@@ -69,6 +69,18 @@ def create_exclusive(
     return fd
 
 
+def extend_reservation(fd: int, size_bytes: int) -> None:
+    """Set room aside so that an open file can have *size_bytes*; its length stays.
+
+    Where the file system cannot, nothing is set aside. `os.ftruncate` to the file's own length
+    gives unused room back.
+
+    Raises:
+        OSError: Our disk failed; with ENOSPC the room is not there.
+    """
+    _preallocate(fd, size_bytes)
+
+
 def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
     """Write the whole of *data*, however little the disk takes at a time.
 

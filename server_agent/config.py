@@ -97,10 +97,11 @@ class Limits(_Table, frozen=True, kw_only=True):
     """What one archive takes on: see adapters/uploads.py."""
 
     receiving: Annotated[int, Meta(ge=1, le=1_000)] = 64
+    receiving_per_dock: Annotated[int, Meta(ge=1, le=1_000)] = 8
     open_files: Annotated[int, Meta(ge=1, le=10_000)] = 128
     keep_free_bytes: Annotated[int, Meta(ge=0)] = 256 << 20
-    upload_expiry_s: Annotated[int, Meta(ge=60)] = 7 * 24 * 3600
-    stall_timeout_s: Annotated[int, Meta(ge=1, le=3_600)] = 60
+    upload_expiry_s: Annotated[int, Meta(ge=60)] = 24 * 3600
+    stall_timeout_s: Annotated[int, Meta(ge=1, le=3_600)] = 30
 
 
 class Log(_Table, frozen=True, kw_only=True):

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from protocol.digest import Digests, StreamDigest
-from runtime.durable import create_exclusive, sync_directory, sync_file, write_all
+from runtime.durable import (
+    create_exclusive,
+    extend_reservation,
+    sync_directory,
+    sync_file,
+    write_all,
+)
 from runtime.reading import read_chunks
 
 _MODE: Final = 0o600
@@ -23,23 +29,24 @@ class IncomingFile:
     Attributes:
         received_bytes: How much was written, and hashed.
         synced_bytes: How much of it survives a power cut.
+        reserved_bytes: Up to where the disk has room set aside.
     """
 
     def __init__(self, path: Path, fd: int, digest: StreamDigest) -> None:
         self.path = path
-        self.received_bytes = self.synced_bytes = digest.size_bytes
+        self.received_bytes = self.synced_bytes = self.reserved_bytes = digest.size_bytes
         self._fd = fd
         self._digest = digest
 
     @classmethod
-    def create(cls, path: Path, *, size_bytes: int, with_sm3: bool) -> "IncomingFile":
-        """Create an empty file, its name durable, with space for *size_bytes*.
+    def create(cls, path: Path, *, with_sm3: bool) -> "IncomingFile":
+        """Create an empty file, its name durable; no space is reserved for it.
 
         Raises:
             FileExistsError: Its name is taken.
-            OSError: Our disk failed; with ENOSPC the space is not there.
+            OSError: Our disk failed.
         """
-        fd = create_exclusive(path.parent, path.name, preallocate_bytes=size_bytes, mode=_MODE)
+        fd = create_exclusive(path.parent, path.name, preallocate_bytes=0, mode=_MODE)
         try:
             sync_directory(path.parent)
         except OSError:
@@ -78,6 +85,25 @@ class IncomingFile:
             path.unlink()
             raise
         return cls(path, fd, digest)
+
+    def reserve(self, size_bytes: int) -> None:
+        """Set room aside so that the file can have *size_bytes*; its length stays.
+
+        Raises:
+            OSError: Our disk failed; with ENOSPC the room is not there.
+        """
+        extend_reservation(self._fd, size_bytes)
+        self.reserved_bytes = size_bytes
+
+    def release(self) -> None:
+        """Give back the room that was set aside and not used.
+
+        Raises:
+            OSError: Our disk failed.
+        """
+        if self.reserved_bytes > self.received_bytes:
+            os.ftruncate(self._fd, self.received_bytes)
+            self.reserved_bytes = self.received_bytes
 
     def append(self, chunk: bytes) -> None:
         """Write *chunk* at the end.

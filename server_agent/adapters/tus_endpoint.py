@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from protocol.identifiers import DockId
 from runtime.errors import Retry
 from runtime.tls import peer_common_name
+from server_agent.adapters.door import DEFAULT_DOOR_LIMITS, DoorLimits, Presence, open_door
 from server_agent.adapters.uploads import (
     Asking,
     Body,
@@ -72,6 +73,8 @@ _RETRY_AFTER_S: Final[Mapping[UploadFault, int]] = MappingProxyType(
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # More than one TLS record, less than what makes a hundred connections dear: 2 MiB each.
 _READ_BUFFER_BYTES: Final = 1 << 20
+# Who brings less than this in stall_timeout_s keeps a place that another dock could have.
+_LEAST_BYTES: Final = 64 * 1024
 # So long is read, and thrown away, of a body that was refused: its sender may then read the answer.
 _LINGERING_S: Final = 2.0
 _SHUTDOWN_S: Final = 10.0
@@ -105,8 +108,9 @@ class TusEndpoint:
             uploads: Decides.
             docks: Returns the docks that are registered now.
             on_disk_failure: Told when our own disk failed under a request.
-            stall_timeout_s: A body that brings nothing for so long is given up.
+            stall_timeout_s: A body that brings less than 64 KiB while we wait so long is given up.
         """
+        self.presence = Presence()
         self._uploads = uploads
         self._docks = docks
         self._on_disk_failure = on_disk_failure
@@ -126,6 +130,12 @@ class TusEndpoint:
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turn what was raised into what is answered."""
+        if request.transport is None:
+            return await self._answer_present(request, handler)
+        with self.presence.request(request.transport):
+            return await self._answer_present(request, handler)
+
+    async def _answer_present(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except UploadRefusedError as error:
@@ -235,7 +245,12 @@ class TusEndpoint:
 
 @contextlib.asynccontextmanager
 async def serve_tus(
-    endpoint: TusEndpoint, *, host: str, port: int, tls: ssl.SSLContext
+    endpoint: TusEndpoint,
+    *,
+    host: str,
+    port: int,
+    tls: ssl.SSLContext,
+    limits: DoorLimits = DEFAULT_DOOR_LIMITS,
 ) -> AsyncIterator[int]:
     """Serve for the length of the block; yields the port, which is *port* unless that is 0.
 
@@ -255,25 +270,36 @@ async def serve_tus(
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, ssl_context=tls).start()
-        bound: int = runner.addresses[0][1]
-        yield bound
+        if runner.server is None:
+            raise RuntimeError("a runner that was set up has no server")
+        async with open_door(
+            runner.server, endpoint.presence, host=host, port=port, tls=tls, limits=limits
+        ) as bound:
+            yield bound
     finally:
         await runner.cleanup()
 
 
 async def _chunks(request: web.Request, *, stall_timeout_s: float) -> AsyncIterator[bytes]:
+    # Only waiting counts: how long our own disk takes is no fault of the dock.
+    waited_s, brought_bytes = 0.0, 0
+    clock = asyncio.get_running_loop().time
     while True:
+        start_s = clock()
         try:
-            async with asyncio.timeout(stall_timeout_s):
+            async with asyncio.timeout(stall_timeout_s - waited_s):
                 chunk = await request.content.readany()
         except TimeoutError:
-            _refuse(UploadFault.STALLED, f"no byte came for {stall_timeout_s:g} s")
+            _refuse(UploadFault.STALLED, f"{brought_bytes} bytes came in {stall_timeout_s:g} s")
         except (OSError, ClientError, HttpProcessingError, web.RequestPayloadError) as error:
             # An OSError of the network: nothing here is of our disk.
             raise PeerGoneError(repr(error)) from error
         if not chunk:
             return
+        waited_s += clock() - start_s
+        brought_bytes += len(chunk)
+        if brought_bytes >= _LEAST_BYTES:
+            waited_s, brought_bytes = 0.0, 0
         yield chunk
 
 

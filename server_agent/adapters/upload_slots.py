@@ -60,6 +60,11 @@ class Slot:
         """How much survives a power cut; the file is open."""
         return self._opened().synced_bytes
 
+    @property
+    def reserved_bytes(self) -> int:
+        """Up to where the disk has room set aside; the file is open."""
+        return self._opened().reserved_bytes
+
     def digests(self) -> Digests:
         """Return what was received hashes to; the file is open."""
         return self._opened().digests()
@@ -74,15 +79,31 @@ class Slot:
             self._file = await in_thread(lambda: IncomingFile.resume(path, with_sm3=with_sm3))
         return self._file is not None
 
-    async def create(self, path: Path, *, size_bytes: int, with_sm3: bool) -> None:
+    async def create(self, path: Path, *, with_sm3: bool) -> None:
         """Create the file, empty.
 
         Raises:
             OSError: Our disk failed, or is full.
         """
-        self._file = await in_thread(
-            lambda: IncomingFile.create(path, size_bytes=size_bytes, with_sm3=with_sm3)
-        )
+        self._file = await in_thread(lambda: IncomingFile.create(path, with_sm3=with_sm3))
+
+    async def reserve(self, size_bytes: int) -> None:
+        """Set room aside so that the file can have *size_bytes*.
+
+        Raises:
+            OSError: Our disk failed, or is full.
+        """
+        file = self._opened()
+        await in_thread(lambda: file.reserve(size_bytes))
+
+    async def release(self) -> None:
+        """Give back room that was set aside and not used; nothing if the file is not open.
+
+        Raises:
+            OSError: Our disk failed.
+        """
+        if self._file is not None:
+            await in_thread(self._file.release)
 
     def write(self, chunk: bytes) -> None:
         """Add *chunk*; in the event loop, for a thread would cost more than the page cache does.

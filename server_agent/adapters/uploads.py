@@ -1,8 +1,11 @@
 """Receive the files that admitted manifests promise; HTTP is tus_endpoint.py's business."""
 
+import asyncio
+import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -35,6 +38,8 @@ from server_agent.intake.states import FileState
 
 # How much may be lost when the power goes in the middle of a request; the dock sends it again.
 SYNC_BYTES: Final = 16 * 1024 * 1024
+# So far ahead of what has arrived is room set aside: no dock can claim a disk by announcing files.
+RESERVED_BYTES: Final = 64 * 1024 * 1024
 
 
 class UploadRefusedError(ServerError):
@@ -58,15 +63,17 @@ class UploadLimits:
 
     Attributes:
         receiving: How many files may be received at the same time.
+        receiving_per_dock: How many of them from one dock.
         open_files: How many unfinished files are kept open: going on with them costs no re-reading.
         keep_free_bytes: What stays free on the archive's disk, for the catalogue and for tag files.
         expiry_s: An unfinished file that nothing was added to for so long is removed.
     """
 
     receiving: int = 64
+    receiving_per_dock: int = 8
     open_files: int = 128
     keep_free_bytes: int = 1 << 30
-    expiry_s: int = 7 * 24 * 3600
+    expiry_s: int = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +137,9 @@ class Uploads:
         self._bags = bags
         self._arrived = arrived
         self._slots = Slots(open_files=limits.open_files)
-        self._receiving = 0
+        self._receiving: Counter[DockId] = Counter()
+        # Held from looking how much is free to setting it aside: two could else take the same room.
+        self._reserving = asyncio.Lock()
 
     async def create(self, asking: Asking, creation: Creation) -> Progress:
         """Make room for a file, or find it as it is.
@@ -182,15 +191,10 @@ class Uploads:
             OSError: Our disk failed.
         """
         await self._again(asking.dock, name)
-        if self._receiving >= self.limits.receiving:
-            raise _refused(UploadFault.BUSY, f"{self._receiving} files are being received")
-        self._receiving += 1
-        try:
+        with self._share(asking.dock):
             async with self._slots.turn(name, asking.cut_off) as slot:
                 entry = await self._again(asking.dock, name)
                 return await self._append(slot, entry, body, told_offset)
-        finally:
-            self._receiving -= 1
 
     async def forget(self, entry: IncomingEntry) -> None:
         """Remove what was received of a file that has to come again; no request can hinder it.
@@ -225,6 +229,20 @@ class Uploads:
         """Close every file; no request may be under way."""
         self._slots.close()
 
+    @contextlib.contextmanager
+    def _share(self, dock: DockId) -> Iterator[None]:
+        """Count a request among those that receive, for the length of the block."""
+        receiving, of_dock = self._receiving.total(), self._receiving[dock]
+        if receiving >= self.limits.receiving:
+            raise _refused(UploadFault.BUSY, f"{receiving} files are being received")
+        if of_dock >= self.limits.receiving_per_dock:
+            raise _refused(UploadFault.BUSY, f"{of_dock} files of this dock are being received")
+        self._receiving[dock] += 1
+        try:
+            yield
+        finally:
+            self._receiving[dock] -= 1
+
     async def _remove(self, entry: IncomingEntry, *, is_wanted: Callable[[Path], bool]) -> bool:
         """Remove a file that is still missing and of which *is_wanted* says so; return whether."""
         name, path = _name(entry), self.path_of(entry)
@@ -255,7 +273,10 @@ class Uploads:
             raise UploadRefusedError(fault)
         if not is_missing:
             return _complete(entry)
-        await self._receive(slot, entry, body)
+        try:
+            await self._receive(slot, entry, body)
+        finally:
+            await slot.release()
         return await self._told(slot, entry)
 
     async def _receive(self, slot: Slot, entry: IncomingEntry, body: Body) -> None:
@@ -265,6 +286,8 @@ class Uploads:
             if slot.received_bytes + len(chunk) > entry.size_bytes:
                 await self._restart(slot, entry)
                 raise UploadRefusedError(too_long(entry.size_bytes))
+            if slot.received_bytes + len(chunk) > slot.reserved_bytes:
+                await self._reserve(slot, entry, body, at_least_bytes=len(chunk))
             if body.checksum is not None:
                 checksum.update(chunk)
             slot.write(chunk)
@@ -308,19 +331,31 @@ class Uploads:
         return True
 
     async def _create(self, slot: Slot, entry: IncomingEntry) -> None:
-        root = self._bags.root
         folder = await in_thread(lambda: self._bags.incoming_dir(entry.manifest_id, entry.group))
-        free_bytes = await in_thread(lambda: _free_bytes(root))
-        if free_bytes - entry.size_bytes < self.limits.keep_free_bytes:
+        # Nothing is set aside yet: of a file that cannot fit, not the first byte need come.
+        await self._look_for_room(entry.size_bytes)
+        await slot.create(folder / DATA / entry.safe_name, with_sm3=entry.digests.sm3 is not None)
+
+    async def _reserve(
+        self, slot: Slot, entry: IncomingEntry, body: Body, *, at_least_bytes: int
+    ) -> None:
+        """Set room aside for what this request is about to bring, a step at a time."""
+        start_bytes = slot.received_bytes
+        rest_bytes = entry.size_bytes - start_bytes
+        if body.size_bytes is not None:
+            rest_bytes = min(rest_bytes, body.size_bytes)
+        step_bytes = max(at_least_bytes, min(rest_bytes, RESERVED_BYTES))
+        async with self._reserving:
+            await self._look_for_room(step_bytes)
+            await slot.reserve(start_bytes + step_bytes)
+
+    async def _look_for_room(self, size_bytes: int) -> None:
+        free_bytes = await in_thread(lambda: _free_bytes(self._bags.root))
+        if free_bytes - size_bytes < self.limits.keep_free_bytes:
             raise _refused(
                 UploadFault.ARCHIVE_FULL,
                 f"{free_bytes} bytes are free, {self.limits.keep_free_bytes} have to stay so",
             )
-        await slot.create(
-            folder / DATA / entry.safe_name,
-            size_bytes=entry.size_bytes,
-            with_sm3=entry.digests.sm3 is not None,
-        )
 
     async def _restart(self, slot: Slot, entry: IncomingEntry) -> None:
         await slot.discard()
