@@ -5,11 +5,13 @@ right is who may say what.
 """
 
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
 from protocol.envelope import MAX_PACKET_BYTES
+from protocol.identifiers import HIGHEST_BAY
 from protocol.topics import DOCKS, ROOT, Channel
 
 ARCHIVE: Final = "archive"
@@ -43,6 +45,7 @@ class BrokerSettings:
         max_connections: Docks, archive, console, and to spare.
         max_queued_messages: Kept for one client that is away.
         max_queued_bytes: Likewise; what is more is dropped, and docks send it again.
+        memory_bytes: The broker takes no more from the system; below its unit's MemoryMax.
     """
 
     host: str
@@ -56,6 +59,7 @@ class BrokerSettings:
     max_connections: int = 512
     max_queued_messages: int = 20_000
     max_queued_bytes: int = 512 * 1024 * 1024
+    memory_bytes: int = 1536 * 1024 * 1024
 
 
 def mosquitto_conf(settings: BrokerSettings) -> str:
@@ -90,6 +94,7 @@ def mosquitto_conf(settings: BrokerSettings) -> str:
         "max_inflight_messages 20",
         f"max_queued_messages {settings.max_queued_messages}",
         f"max_queued_bytes {settings.max_queued_bytes}",
+        f"memory_limit {settings.memory_bytes}",
         "max_keepalive 120",
         "queue_qos0_messages false",
         "persistent_client_expiration 30d",
@@ -122,7 +127,7 @@ def acl() -> str:
         "# Written by `server-agent broker-config`; changes are lost when it runs again.",
         "",
         "# A dock: writes its own topics, reads its own receipts and what the site publishes.",
-        *(f"pattern write {dock}/{_filter(channel)}" for channel in _DOCK_WRITES),
+        *(f"pattern write {dock}/{topic}" for topic in _dock_writes()),
         f"pattern read {dock}/{Channel.RECEIPTS.value}",
         "# mosquitto warns that the next line names nobody; everybody is meant.",
         f"pattern read {SITE}",
@@ -141,8 +146,13 @@ def acl() -> str:
     return "\n".join(lines)
 
 
-def _filter(channel: Channel) -> str:
-    return f"{channel.value}/+" if channel is Channel.BAYS else channel.value
+def _dock_writes() -> Iterator[str]:
+    """Yield the ends of topics: each bay by its number, for a retained message outlives its bay."""
+    for channel in _DOCK_WRITES:
+        if channel is Channel.BAYS:
+            yield from (f"{channel.value}/{bay}" for bay in range(1, HIGHEST_BAY + 1))
+        else:
+            yield channel.value
 
 
 def _port(port: int) -> int:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from protocol.identifiers import HIGHEST_BAY
 from server_agent.broker.commands import add_broker_commands
 from server_agent.broker.configuration import BrokerSettings, acl, mosquitto_conf
 from server_agent.pki.folder import PkiFolder
+from tests.architecture.source_tree import ROOT
 from tests.simulators.bag_site import ISSUED_AT
 
 SETTINGS = BrokerSettings(
@@ -94,6 +96,26 @@ def test_acl_names_no_dock() -> None:
     assert [line for line in lines if line.startswith("user")] == ["user archive", "user console"]
     assert "pattern write bayward/v1/docks/%u/manifests" in lines
     assert not [line for line in lines if "readwrite" in line]
+
+
+def test_acl_lets_a_dock_write_the_bays_that_there_can_be() -> None:
+    """A dock cannot leave retained messages on any number of topics: bays have 99 numbers."""
+    bays = [line for line in acl().splitlines() if "/bays/" in line]
+
+    assert bays[0] == "pattern write bayward/v1/docks/%u/bays/1"
+    assert bays[-1] == f"pattern write bayward/v1/docks/%u/bays/{HIGHEST_BAY}"
+    assert len(bays) == HIGHEST_BAY
+
+
+def test_memory_is_bounded() -> None:
+    """The broker stops taking memory before the system stops the broker."""
+    unit = (ROOT / "systemd/mosquitto.service.d/bayward.conf").read_text()
+    [limit] = [
+        line.split()[1] for line in mosquitto_conf(SETTINGS).splitlines() if "memory_limit" in line
+    ]
+
+    assert "\nMemoryMax=2G\n" in unit
+    assert int(limit) < 2 << 30
 
 
 def test_command_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
