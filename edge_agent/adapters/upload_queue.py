@@ -1,12 +1,17 @@
-"""The files that the archive asked for, on their way: a few at once, oldest manifest first."""
+"""The files that the archive asked for, on their way: a few at once, oldest manifest first.
+
+A file that cannot be sent holds up no other: it goes to the back, or waits for the next admission.
+Only what would hit every file, no connection or a full archive, is waited out in place.
+"""
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, NamedTuple, Protocol
 
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
@@ -30,6 +35,9 @@ from protocol.identifiers import DockingId, ManifestId
 # The dock's own disk did not give back a staged copy.
 COPY_UNREADABLE: Final = "E-OUT-108"
 
+# The same trouble is told again after this time.
+_QUIET_S: Final = 3600.0
+
 _log = structlog.get_logger(__name__)
 
 
@@ -49,11 +57,27 @@ class QueueLimits:
         most_files: Beyond this, whole manifests are turned away: the archive tells again what it
             needs when it sees the manifest again, and this memory stays bounded.
         longest_wait_s: The most between two attempts while the archive cannot be reached.
+        patience_s: Trouble that lasts longer than this is a person's business.
     """
 
     at_once: int = 2
     most_files: int = 20_000
     longest_wait_s: float = 60.0
+    patience_s: float = 600.0
+
+
+class _Row(NamedTuple):
+    """A waiting file, in the order of the queue: what was put back least often, oldest manifest.
+
+    Attributes:
+        since_s: When the archive first failed at it.
+    """
+
+    rounds: int
+    sequence: int
+    order: int
+    upload: Upload
+    since_s: float | None = None
 
 
 class UploadQueue:
@@ -76,11 +100,11 @@ class UploadQueue:
         self._on_progress = on_progress
         self._counters = counters
         self._limits = limits or QueueLimits()
-        self._waiting: list[tuple[int, int, Upload]] = []
+        self._waiting: list[_Row] = []
         self._order = itertools.count()
         self._known: set[tuple[ManifestId, str]] = set()
         self._per_manifest: Counter[ManifestId] = Counter()
-        self._alerted: set[tuple[str, str]] = set()
+        self._alerted_s: dict[tuple[str, str], float] = {}
         self._filled = asyncio.Event()
 
     def offer(self, uploads: Iterable[Upload]) -> bool:
@@ -91,7 +115,8 @@ class UploadQueue:
         for upload in fresh:
             self._known.add((upload.manifest_id, upload.sha256))
             self._per_manifest[upload.manifest_id] += 1
-            heapq.heappush(self._waiting, (upload.sequence, next(self._order), upload))
+            row = _Row(rounds=0, sequence=upload.sequence, order=next(self._order), upload=upload)
+            heapq.heappush(self._waiting, row)
         self._filled.set()
         return True
 
@@ -112,19 +137,47 @@ class UploadQueue:
 
     async def _work(self) -> None:
         while True:
-            upload = await self._next()
+            row = await self._next()
             try:
-                await self._send(upload)
+                await self._send(row.upload)
+            except ArchiveBusyError as error:
+                await self._put_back(row, error)
             except (UploadError, OSError) as error:
-                await self._give_up(upload, error)
-            finally:
-                self._forget(upload)
+                self._forget(row.upload)
+                await self._give_up(row.upload, error)
+            except BaseException:
+                self._forget(row.upload)
+                raise
+            else:
+                self._forget(row.upload)
 
-    async def _next(self) -> Upload:
+    async def _next(self) -> _Row:
         while not self._waiting:
             self._filled.clear()
             await self._filled.wait()
-        return heapq.heappop(self._waiting)[2]
+        return heapq.heappop(self._waiting)
+
+    async def _put_back(self, row: _Row, error: ArchiveBusyError) -> None:
+        """Let all others go first: what the archive fails at may be this file alone."""
+        now_s = asyncio.get_running_loop().time()
+        since_s = now_s if row.since_s is None else row.since_s
+        behind = row._replace(rounds=row.rounds + 1, order=next(self._order), since_s=since_s)
+        try:
+            self.problem = f"{error.code}: {error}"
+            _log.warning("upload put back", code=error.code, detail=str(error))
+            if now_s - since_s >= self._limits.patience_s:
+                await self._alert_hourly(error.code, "", f"the archive takes no bytes: {error}")
+            if not self._waiting or self._waiting[0].rounds >= behind.rounds:
+                await self._pause(behind.rounds)
+        finally:
+            heapq.heappush(self._waiting, behind)
+
+    async def _pause(self, rounds: int) -> None:
+        """Only what was put back is left: wait, longer each time, or until there is a fresh file."""
+        self._filled.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(self._limits.longest_wait_s, 2 ** min(rounds, 16))):
+                await self._filled.wait()
 
     async def _send(self, upload: Upload) -> None:
         file = FileToSend(
@@ -144,29 +197,29 @@ class UploadQueue:
                     await self._client.send(file, copy.fileno(), progress=progress)
         self._counters.uploaded_files += 1
         self.problem = None
-        self._alerted.discard((ArchiveFullError.code, ""))
+        self._alerted_s.pop((ArchiveFullError.code, ""), None)
 
     def _attempts(self) -> AsyncRetrying:
-        """For ever: the network may be down for days, and the order of the files stays."""
+        """For ever: what hits one file hits all of them, and their order stays."""
         return AsyncRetrying(
-            retry=retry_if_exception_type(
-                (ArchiveUnreachableError, ArchiveBusyError, ArchiveFullError)
-            ),
+            retry=retry_if_exception_type((ArchiveUnreachableError, ArchiveFullError)),
             wait=wait_random_exponential(multiplier=1, max=self._limits.longest_wait_s),
             before_sleep=self._note_trouble,
         )
 
     async def _note_trouble(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, UploadError):
-            self.problem = f"{error.code}: {error}"
-            _log.warning("upload waits", code=error.code, detail=str(error))
+        if not isinstance(error, UploadError):
+            return
+        self.problem = f"{error.code}: {error}"
+        _log.warning("upload waits", code=error.code, detail=str(error))
         if isinstance(error, ArchiveFullError):
-            await self._alert_once(ArchiveFullError.code, "", "the archive is full")
+            await self._alert_hourly(error.code, "", "the archive is full")
+        elif (state.seconds_since_start or 0) >= self._limits.patience_s:
+            await self._alert_hourly(error.code, "", f"no bytes reach the archive: {error}")
 
     async def _give_up(self, upload: Upload, error: UploadError | OSError) -> None:
-        """Drop the manifest's files: they come back when the archive sees the manifest again."""
-        self._drop(upload.manifest_id)
+        """Tell why; the file comes back when the archive sees its manifest again."""
         code = error.code if isinstance(error, UploadError) else COPY_UNREADABLE
         self.problem = f"{code}: {error}"
         _log.error("upload given up", code=code, detail=str(error), sha256=upload.sha256)
@@ -178,21 +231,18 @@ class UploadQueue:
             text = f"a staged copy is damaged: {error}"
         else:
             text = f"an upload was given up: {error}"
-        await self._alert_once(code, upload.sha256, text)
+        await self._alert_hourly(code, upload.sha256, text)
 
-    async def _alert_once(self, code: str, sha256: str, text: str) -> None:
-        if (code, sha256) in self._alerted:
+    async def _alert_hourly(self, code: str, sha256: str, text: str) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._alerted_s = {
+            key: at_s for key, at_s in self._alerted_s.items() if now_s - at_s < _QUIET_S
+        }
+        if (code, sha256) in self._alerted_s:
             return
-        self._alerted.add((code, sha256))
+        self._alerted_s[code, sha256] = now_s
         facts = {"sha256": sha256} if sha256 else {}
         await self._notices.raise_alert(Notice(code=code, text=text, facts=facts))
-
-    def _drop(self, manifest_id: ManifestId) -> None:
-        dropped = [one for _, _, one in self._waiting if one.manifest_id == manifest_id]
-        self._waiting = [row for row in self._waiting if row[2].manifest_id != manifest_id]
-        heapq.heapify(self._waiting)
-        for upload in dropped:
-            self._forget(upload)
 
     def _forget(self, upload: Upload) -> None:
         self._known.discard((upload.manifest_id, upload.sha256))

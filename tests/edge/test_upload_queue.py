@@ -167,8 +167,8 @@ async def test_trouble_at_the_archive_is_waited_out(tmp_path: Path, status: int)
         assert codes == (["E-TUS-103"] if status == 507 else [])
 
 
-async def test_a_refused_file_gives_its_manifest_back(tmp_path: Path) -> None:
-    """After a refusal none of the manifest's files waits: the archive is asked again instead."""
+async def test_refused_files_wait_no_more(tmp_path: Path) -> None:
+    """After refusals none of the manifest's files waits: the archive is asked again instead."""
     archive = TusArchive()
     async with queue_of(tmp_path, archive, QueueLimits(at_once=1)) as site:
         uploads = [site.stage(b"%d" % number) for number in range(3)]
@@ -176,7 +176,7 @@ async def test_a_refused_file_gives_its_manifest_back(tmp_path: Path) -> None:
         site.queue.offer(uploads)
         await site.until_idle()
 
-        assert archive.requests == ["POST /v1/uploads"]
+        assert archive.requests == ["POST /v1/uploads"] * 3
         assert not site.queue.is_busy(uploads[0].manifest_id)
         assert site.queue.problem is not None
         assert not await site.notices.undelivered_alerts()
@@ -209,3 +209,71 @@ async def test_a_damaged_copy_is_reported(tmp_path: Path) -> None:
         assert not archive.files
         codes = [alert.code for alert in await site.notices.undelivered_alerts()]
         assert codes == ["E-TUS-107"]
+
+
+async def test_a_bad_copy_starves_no_other(tmp_path: Path) -> None:
+    """However often the archive asks for all of them, the other files of a manifest arrive."""
+    archive = TusArchive()
+    async with queue_of(tmp_path, archive, QueueLimits(at_once=1)) as site:
+        lost, *others = (site.stage(b"%d" % number) for number in range(3))
+        (site.staging / "files" / lost.file_id).unlink()
+        site.queue.offer([lost, *others])
+        await site.until_idle()
+
+        assert archive.files.keys() == {one.sha256 for one in others}
+
+
+async def test_what_the_archive_fails_at_goes_to_the_back(tmp_path: Path) -> None:
+    """Files that are answered 5xx hold up no other, are told once, and arrive in the end."""
+    archive = TusArchive()
+    limits = QueueLimits(at_once=2, longest_wait_s=0.01, patience_s=0)
+    async with queue_of(tmp_path, archive, limits) as site:
+        failing = [site.stage(b"failing %d" % number) for number in range(3)]
+        others = [site.stage(b"%d" % number, sequence=2) for number in range(3)]
+        archive.faults.failing = {one.sha256: 500 for one in failing}
+        arrived = asyncio.Event()
+
+        def count(*_names: str) -> None:
+            if len(archive.files) == len(others):
+                arrived.set()
+
+        archive.on_file = count
+        site.queue.offer([*failing, *others])
+        await asyncio.wait_for(arrived.wait(), timeout=60)
+        assert site.queue.waiting_files >= len(failing)
+        archive.faults.failing = {}
+        await site.until_idle()
+
+        assert len(archive.files) == 6
+        codes = [alert.code for alert in await site.notices.undelivered_alerts()]
+        assert codes == ["E-TUS-102"]
+
+
+async def test_fresh_files_do_not_wait_for_failing_ones(tmp_path: Path) -> None:
+    """While only failing files are left and the queue waits, a new file is sent at once."""
+    archive = TusArchive()
+    limits = QueueLimits(at_once=1, longest_wait_s=3600)
+    async with queue_of(tmp_path, archive, limits) as site:
+        failing = site.stage(b"failing")
+        archive.faults.failing = {failing.sha256: 503}
+        site.queue.offer([failing])
+        while site.queue.problem is None:  # noqa: ASYNC110 -- the queue tells nobody
+            await asyncio.sleep(0.002)
+        archive.faults.failing = {failing.sha256: 403}
+        site.queue.offer([site.stage(b"fresh", sequence=2)])
+        await site.until_idle()
+
+        assert list(archive.files.values()) == [b"fresh"]
+
+
+async def test_an_archive_out_of_reach_is_told(tmp_path: Path) -> None:
+    """When no bytes reach the archive for long, a person hears of it."""
+    archive = TusArchive()
+    limits = QueueLimits(longest_wait_s=0.01, patience_s=0)
+    async with queue_of(tmp_path, archive, limits) as site:
+        archive.faults.drop_after_bytes = [0] * 6
+        site.queue.offer([site.stage(b"far away")])
+        await site.until_idle()
+
+        codes = [alert.code for alert in await site.notices.undelivered_alerts()]
+        assert codes == ["E-TUS-101"]

@@ -31,6 +31,8 @@ class Faults:
     drop_after_bytes: list[int] = field(default_factory=list)
     # One entry for each coming request with a method: answer with this status and headers at once.
     answers: dict[str, list[tuple[int, dict[str, str]]]] = field(default_factory=dict)
+    # Answer every creation of a file with this digest so.
+    failing: dict[str, int] = field(default_factory=dict)
     # So many of the coming files have a bit turned over on their way to the disk.
     damage_files: int = 0
     # Answer the next creation with this Location.
@@ -118,6 +120,8 @@ class TusArchive:
     async def _create(self, request: web.Request) -> web.StreamResponse:
         metadata = _metadata(request.headers.get("Upload-Metadata", ""))
         manifest_id, sha256 = metadata.get("manifest", ""), metadata.get("sha256", "")
+        if sha256 in self.faults.failing:
+            return _problem(self.faults.failing[sha256], "E-ARC-999", "as the test asked", {})
         size_bytes = self.wanted.get((manifest_id, sha256))
         if size_bytes is None or request.headers.get("Upload-Length") != str(size_bytes):
             return _problem(403, "E-ARC-403", "not listed in an admission")
