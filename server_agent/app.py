@@ -12,6 +12,7 @@ import structlog
 import uvloop
 from sqlalchemy.engine import make_url
 
+from protocol.envelope import MAX_PACKET_BYTES
 from protocol.keys import SigningKey
 from runtime.errors import RuntimeFault
 from runtime.keys import load_certificate_key, load_signing_key
@@ -26,7 +27,7 @@ from server_agent.adapters.uploads import UploadLimits, Uploads
 from server_agent.admitting import Admitter
 from server_agent.alarms import Alarms
 from server_agent.archiving import Archiver
-from protocol.envelope import MAX_PACKET_BYTES
+from server_agent.arrivals import Arrivals
 from server_agent.config import ServerConfig, Signing
 from server_agent.errors import RegistryFileError, ServerError, SigningKeyError
 from server_agent.intake.offsets import UploadFault
@@ -34,8 +35,8 @@ from server_agent.registering import InForce, issue_registry
 from server_agent.signing import Signer
 
 _SWEEP_S: Final = 300.0
-# How many messages the broker may have on their way to us; its own limit may be lower.
-_RECEIVE_MAXIMUM: Final = 64
+# How many messages the broker may have on their way to us: of the largest, they are 256 MiB.
+_RECEIVE_MAXIMUM: Final = 8
 
 _log = structlog.get_logger(__name__)
 
@@ -57,7 +58,14 @@ class Server:
         self._signer = signer
         self._in_force = in_force
         self.alarms = Alarms(store, signer)
-        self.admitter = Admitter(store, signer=signer, site=in_force.site)
+        arrivals, matched = Arrivals(), Arrivals()
+        self.admitter = Admitter(
+            store,
+            signer=signer,
+            alarms=self.alarms,
+            site=in_force.site,
+            matched=matched.put_nowait,
+        )
         self.link = IntakeLink(
             LinkSettings(
                 host=config.mqtt.host,
@@ -73,7 +81,6 @@ class Server:
             registry=lambda: self._in_force.envelope,
         )
         bags = BagWriter(config.archive.root, organisation=config.archive.organisation)
-        arrivals: asyncio.Queue[int] = asyncio.Queue()
         self.uploads = Uploads(
             store, bags, arrived=arrivals.put_nowait, limits=_upload_limits(config)
         )
@@ -85,6 +92,7 @@ class Server:
             alarms=self.alarms,
             ca_pem=config.tls.ca.read_bytes(),
             arrivals=arrivals,
+            matched=matched,
             publish=self.link.publish,
         )
         self.endpoint = TusEndpoint(
@@ -101,38 +109,38 @@ class Server:
 
     async def reload_registry(self) -> None:
         """Read the registry's file again; while it cannot be used, the last good one holds."""
-        try:
-            in_force = await _read_registry(self._config, self._store, self._signer)
-        except (ServerError, RuntimeFault, OSError) as error:
-            code = RegistryFileError.code if isinstance(error, OSError) else error.code
-            await self.alarms.sound(
-                code,
-                "The registry's file cannot be used; the last good one stays in force.",
-                {"problem": str(error)},
-            )
-            return
-        self._in_force = in_force
-        self.admitter.site = in_force.site
-        self.link.publish_registry()
-
-    async def reconcile(self) -> None:
-        """Take up what an earlier run left; before anything comes in."""
-        await self.archiver.reconcile()
-        for answer in await self.admitter.promote_all():
-            self.link.publish(answer)
+        async with self.alarms.outliving("read the registry again"):
+            try:
+                in_force = await _read_registry(self._config, self._store, self._signer)
+            except (ServerError, RuntimeFault, OSError) as error:
+                code = RegistryFileError.code if isinstance(error, OSError) else error.code
+                await self.alarms.sound(
+                    code,
+                    "The registry's file cannot be used; the last good one stays in force.",
+                    {"problem": str(error)},
+                )
+                return
+            self._in_force = in_force
+            self.admitter.site = in_force.site
+            self.link.publish_registry()
 
     async def keep_up(self) -> None:
-        """Try again what failed, and let unfinished uploads expire, until cancelled."""
+        """Admit what an earlier run left waiting; then try again what failed, until cancelled."""
+        await self._promote()
         while True:
             await asyncio.sleep(_SWEEP_S)
-            await self.archiver.sweep()
-            try:
+            async with self.alarms.outliving("sweep"):
+                await self.archiver.sweep()
+            await self._promote()
+            async with self.alarms.outliving("let uploads expire"):
                 expired = await self.uploads.expire()
-            except OSError as error:
-                await self._report_disk_failure(error)
-            else:
                 if expired:
                     _log.info("uploads expired", files=expired)
+
+    async def _promote(self) -> None:
+        async with self.alarms.outliving("admit what waited"):
+            for answer in await self.admitter.promote_all():
+                self.link.publish(answer)
 
     async def _report_disk_failure(self, error: OSError) -> None:
         await self.alarms.sound(
@@ -160,7 +168,7 @@ async def serve(
     tls = server_context(ca=config.tls.ca, certificate=config.tls.certificate, key=config.tls.key)
     async with open_catalogue(make_url(config.catalogue.url)) as store:
         server = Server(config, store, signer, await _read_registry(config, store, signer))
-        await server.reconcile()
+        await server.archiver.reconcile()
         async with (
             _background(server.link.run, server.archiver.run, server.keep_up),
             serve_tus(
@@ -225,6 +233,7 @@ def _upload_limits(config: ServerConfig) -> UploadLimits:
     limits = config.limits
     return UploadLimits(
         receiving=limits.receiving,
+        receiving_per_dock=limits.receiving_per_dock,
         open_files=limits.open_files,
         keep_free_bytes=limits.keep_free_bytes,
         expiry_s=limits.upload_expiry_s,

@@ -1,30 +1,30 @@
 """From files that have arrived to bags, and from bags to receipts."""
 
 import asyncio
+import stat
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from protocol.errors import ProtocolError
 from protocol.identifiers import ManifestId
 from protocol.receipt import ArchivedBag
+from runtime.errors import Retry
+from server_agent.adapters.bag_errors import UnexpectedFileError
 from server_agent.adapters.bag_records import (
     CompleteGroup,
-    GroupBag,
     IncomingEntry,
     load_arrived,
     load_bagged,
     load_certificate,
     load_complete_group,
     load_complete_groups,
+    load_missing,
     load_states,
     load_unreceipted,
     mark_file,
     record_bag,
-    record_receipt,
 )
 from server_agent.adapters.bag_writer import BagWriter
 from server_agent.adapters.catalogue_store import CatalogueStore
@@ -34,17 +34,20 @@ from server_agent.adapters.uploads import Uploads
 from server_agent.alarms import Alarms
 from server_agent.archive.layout import bag_path, docking_bag_path
 from server_agent.archive.request import BagFile, BagRequest
-from server_agent.catalogue.rows import describe_bag, docked_on
+from server_agent.arrivals import Arrivals
+from server_agent.catalogue.rows import docked_on
 from server_agent.errors import (
     KeptManifestError,
     ReadBackError,
     ServerError,
     UnknownSignerError,
 )
-from server_agent.intake.checks import Claim, read_kept
-from server_agent.intake.missing import groups_of, missing_files
+from server_agent.intake.checks import Claim
+from server_agent.intake.missing import missing_files
 from server_agent.intake.states import FileState, ManifestState
 from server_agent.ledger import statements
+from server_agent.matching import Matches
+from server_agent.receipting import issue_receipts, read_own
 from server_agent.signing import Answer, Signer
 
 # Reading back is the disk's work: more at a time would only make each take longer.
@@ -66,7 +69,8 @@ class Archiver:
         signer: Signer,
         alarms: Alarms,
         ca_pem: bytes,
-        arrivals: asyncio.Queue[int],
+        arrivals: Arrivals,
+        matched: Arrivals,
         publish: Callable[[Answer], None],
     ) -> None:
         """Archive what arrives.
@@ -79,6 +83,7 @@ class Archiver:
             alarms: Told what keeps a bag from being closed.
             ca_pem: The site's authority; each bag carries it.
             arrivals: Numbers of groups that a file has arrived of.
+            matched: Numbers of bags that a group was matched to.
             publish: Takes an answer for its dock; it may be lost, for the dock asks again.
         """
         self._store = store
@@ -91,19 +96,42 @@ class Archiver:
         self._publish = publish
         self._closing: set[int] = set()
         self._asked_again: set[int] = set()
+        # Trying again helps only after a person has helped, and restarted us.
+        self._given_up: set[int] = set()
+        self.matches = Matches(
+            store,
+            bags,
+            uploads,
+            signer=signer,
+            alarms=alarms,
+            arrivals=arrivals,
+            matched=matched,
+            publish=publish,
+            ask_again=self._ask_again,
+        )
 
     async def run(self) -> None:
         """Close bags until cancelled."""
         async with asyncio.TaskGroup() as workers:
             for number in range(_CLOSING_AT_ONCE):
                 workers.create_task(self._work(), name=f"archiver {number}")
+            workers.create_task(self.matches.run(), name="matches")
 
     async def reconcile(self) -> None:
         """Take up what an earlier run left; before anything is received.
 
-        Raises:
-            OSError: Our disk failed.
+        A step that our disk or catalogue keeps from being done is an alarm, and holds up no other.
         """
+        for name, step in (
+            ("look for lost files", self._find_lost),
+            ("take back sealed files", self._take_back_sealed),
+            ("tidy .incoming", self._tidy_incoming),
+            ("sweep", self.sweep),
+        ):
+            async with self._alarms.outliving(name):
+                await step()
+
+    async def _find_lost(self) -> None:
         async with self._store.reading() as connection:
             arrived = await load_arrived(connection)
             complete = set(await load_complete_groups(connection))
@@ -117,15 +145,37 @@ class Archiver:
                 "Files that had arrived are not there any more; docks have to send them again.",
                 {"files": str(len(lost)), "first": lost[0].digests.sha256},
             )
-        await self._receipt_bagged()
-        await self._tidy_incoming()
-        await self.sweep()
+
+    async def _take_back_sealed(self) -> None:
+        """Have files sent again that a crash left between "missing" and their removal.
+
+        Closing a bag has taken their write bits, so nothing can be added to them; their dock
+        believes that all of it was sent.
+        """
+        async with self._store.reading() as connection:
+            missing = await load_missing(connection)
+        sealed = await in_thread(lambda: [one for one in missing if self._is_sealed(one)])
+        for entry in sealed:
+            await self._uploads.forget(entry)
+        for manifest_id in dict.fromkeys(one.manifest_id for one in sealed):
+            async with self._alarms.outliving("ask for files again", manifest=manifest_id):
+                async with self._store.reading() as connection:
+                    found = await load_unreceipted(connection, manifest_id)
+                if found is not None:
+                    await self._ask_again(read_own(found[0]))
 
     async def sweep(self) -> None:
-        """Try once more to close what is complete and has no bag."""
+        """Try once more what failed: receipts that are due, bags that can be closed.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: The catalogue cannot be read.
+        """
+        await self._receipt_bagged()
         async with self._store.reading() as connection:
             for group_id in await load_complete_groups(connection):
-                self._arrivals.put_nowait(group_id)
+                if group_id not in self._given_up:
+                    self._arrivals.put_nowait(group_id)
+        await self.matches.sweep()
 
     async def _work(self) -> None:
         while True:
@@ -135,7 +185,8 @@ class Archiver:
                 continue
             self._closing.add(group_id)
             try:
-                await self.close(group_id)
+                async with self._alarms.outliving("close a bag"):
+                    await self.close(group_id)
             finally:
                 self._closing.discard(group_id)
                 if group_id in self._asked_again:
@@ -145,19 +196,35 @@ class Archiver:
     async def close(self, group_id: int) -> None:
         """Close the bag of a group, if its files have all arrived and it has none yet.
 
-        What keeps it from being closed raises an alarm, not an exception.
+        What keeps this bag from being closed raises an alarm, not an exception.
 
         Args:
             group_id: In one task at a time.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError, OSError: Our catalogue or disk failed under what comes
+                before or after; the next sweep tries again.
         """
         async with self._store.reading() as connection:
             group = await load_complete_group(connection, group_id)
         if group is None:
             return
         facts = {"manifest": group.manifest_id, "recording": group.recording_id or ""}
-        claim = _read_own(group.envelope)
+        try:
+            claim = read_own(group.envelope)
+        except KeptManifestError as error:
+            await self._alarms.sound(error.code, "A kept manifest cannot be read.", facts)
+            self._given_up.add(group_id)
+            return
+        async with self.matches.turn(group, claim):
+            await self._close(group, claim, facts)
+
+    async def _close(self, group: CompleteGroup, claim: Claim, facts: dict[str, str]) -> None:
         try:
             request = await self._request(group, claim)
+            stands = await in_thread(partial(self._bags.stands, request))
+            if not stands and await self.matches.find(group, claim):
+                return
             bag = await in_thread(partial(self._bags.close_bag, request))
         except ReadBackError as error:
             wrong = [one for one in group.files if one.safe_name in error.safe_names]
@@ -170,6 +237,8 @@ class Archiver:
             await self._ask_again(claim)
         except ServerError as error:
             await self._alarms.sound(error.code, f"A bag cannot be closed: {error}"[:500], facts)
+            if error.retry is Retry.NEVER:
+                self._given_up.add(group.group_id)
         except OSError as error:
             _log.exception("our disk failed under a bag", **facts)
             await self._alarms.sound(
@@ -184,30 +253,19 @@ class Archiver:
         async with self._store.writing() as connection:
             now_utc = self._signer.clock()
             await record_bag(connection, group.group_id, bag, now_utc=now_utc)
-            answer = await self._receipt_if_done(connection, group.manifest_id)
+            answers = await issue_receipts(connection, [group.manifest_id], signer=self._signer)
         _log.info("bag archived", path=bag.path, files=bag.files, size_bytes=bag.size_bytes)
         # Where the bag stood already, as after a restored catalogue, its files came twice.
-        await in_thread(partial(self._remove_copies, group))
-        await self._send(answer, group.manifest_id)
+        async with self._alarms.outliving("remove copies", manifest=group.manifest_id):
+            await in_thread(partial(self._remove_copies, group))
+        await self._send(answers, group.manifest_id)
 
-    async def _receipt_if_done(
-        self, connection: AsyncConnection, manifest_id: ManifestId
-    ) -> Answer | None:
-        found = await load_unreceipted(connection, manifest_id)
-        if found is None:
-            return None
-        claim = _read_own(found[0])
-        bags = _describe(claim, found[1])
-        if bags is None:
-            return None
-        now_utc = self._signer.clock()
-        receipt = self._signer.receipt(claim, bags, now_utc=now_utc)
-        await record_receipt(connection, manifest_id, receipt, now_utc=now_utc)
-        return Answer(dock=claim.dock, envelope=receipt)
-
-    async def _send(self, answer: Answer | None, manifest_id: ManifestId) -> None:
-        if answer is not None:
+    async def _send(self, answers: Sequence[Answer], manifest_id: ManifestId) -> None:
+        if not answers:
+            return
+        for answer in answers:
             self._publish(answer)
+        async with self._alarms.outliving("tidy .incoming", manifest=manifest_id):
             await in_thread(partial(self._bags.forget_incoming, manifest_id))
 
     async def _request(self, group: CompleteGroup, claim: Claim) -> BagRequest:
@@ -225,7 +283,9 @@ class Archiver:
                     connection, entry.file_id, before=FileState.ARRIVED, after=FileState.MISSING
                 )
         for entry in entries:
-            await self._uploads.forget(entry)
+            # What stays is refused when it is looked at again, and removed then.
+            async with self._alarms.outliving("remove a file that has to come again"):
+                await self._uploads.forget(entry)
 
     async def _ask_again(self, claim: Claim) -> None:
         """Tell the dock what is missing now; it believes that all of it was sent."""
@@ -243,11 +303,19 @@ class Archiver:
         async with self._store.reading() as connection:
             manifests = await load_bagged(connection)
         for manifest_id in manifests:
-            async with self._store.writing() as connection:
-                answer = await self._receipt_if_done(connection, manifest_id)
-            await self._send(answer, manifest_id)
+            async with self._alarms.outliving("sign a receipt", manifest=manifest_id):
+                async with self._store.writing() as connection:
+                    answers = await issue_receipts(connection, [manifest_id], signer=self._signer)
+                await self._send(answers, manifest_id)
 
     async def _tidy_incoming(self) -> None:
+        strangers = await in_thread(self._bags.strangers)
+        if strangers:
+            await self._alarms.sound(
+                UnexpectedFileError.code,
+                "Something lies in .incoming that is no manifest's folder; it was left alone.",
+                {"entries": str(len(strangers)), "first": repr(strangers[0].name)},
+            )
         unfinished = await in_thread(lambda: {one.manifest_id for one in self._bags.unfinished()})
         async with self._store.reading() as connection:
             states = await load_states(connection, sorted(unfinished))
@@ -255,11 +323,18 @@ class Archiver:
             if manifest_id not in states:
                 _log.warning("incoming files of an unknown manifest", manifest=manifest_id)
             elif states[manifest_id] is ManifestState.ARCHIVED:
-                await in_thread(partial(self._bags.forget_incoming, manifest_id))
+                async with self._alarms.outliving("tidy .incoming", manifest=manifest_id):
+                    await in_thread(partial(self._bags.forget_incoming, manifest_id))
 
     def _remove_copies(self, group: CompleteGroup) -> None:
         for entry in group.files:
             self._uploads.path_of(entry).unlink(missing_ok=True)
+
+    def _is_sealed(self, entry: IncomingEntry) -> bool:
+        try:
+            return not self._uploads.path_of(entry).stat().st_mode & stat.S_IWUSR
+        except FileNotFoundError:
+            return False
 
     def _is_whole(self, entry: IncomingEntry) -> bool:
         try:
@@ -298,22 +373,3 @@ def bag_request(
         recording=recording,
         manifest=manifest,
     )
-
-
-def _describe(claim: Claim, found: Sequence[GroupBag]) -> list[ArchivedBag] | None:
-    """Return what a receipt says; None while a group has no bag."""
-    by_recording = {one.recording_id: one for one in found}
-    described: list[ArchivedBag] = []
-    for group in groups_of(claim.manifest):
-        standing = by_recording[group.recording.recording_id if group.recording else None]
-        if standing.bag is None:
-            return None
-        described.append(describe_bag(group, standing.bag, existing=standing.existing))
-    return described
-
-
-def _read_own(envelope: bytes) -> Claim:
-    try:
-        return read_kept(envelope)
-    except ProtocolError as error:
-        raise KeptManifestError(f"{error.code}: {error}") from error

@@ -57,7 +57,7 @@ async def find_upload(
 ) -> tuple[DockId, IncomingEntry] | None:
     """Return a file of an admitted or archived manifest, and whose manifest it is."""
     row = (await connection.execute(bag_queries.upload(manifest_id, sha256))).one_or_none()
-    return None if row is None else (DockId(row.dock), _entry(row))
+    return None if row is None else (DockId(row.dock), entry_of(row))
 
 
 async def mark_file(
@@ -70,12 +70,12 @@ async def mark_file(
 
 async def load_arrived(connection: AsyncConnection) -> list[IncomingEntry]:
     """Return the files that have arrived and stand in no bag."""
-    return [_entry(row) for row in (await connection.execute(bag_queries.arrived_files())).all()]
+    return [entry_of(row) for row in (await connection.execute(bag_queries.arrived_files())).all()]
 
 
 async def load_missing(connection: AsyncConnection) -> list[IncomingEntry]:
     """Return the files that admitted manifests miss."""
-    return [_entry(row) for row in (await connection.execute(bag_queries.missing_files())).all()]
+    return [entry_of(row) for row in (await connection.execute(bag_queries.missing_files())).all()]
 
 
 async def load_complete_groups(connection: AsyncConnection) -> list[int]:
@@ -94,7 +94,7 @@ async def load_complete_group(connection: AsyncConnection, group_id: int) -> Com
         manifest_id=row.manifest_id,
         recording_id=row.recording_id,
         envelope=row.envelope,
-        files=tuple(map(_entry, files)),
+        files=tuple(map(entry_of, files)),
     )
 
 
@@ -122,22 +122,35 @@ async def load_unreceipted(
     connection: AsyncConnection, manifest_id: ManifestId
 ) -> tuple[bytes, list[GroupBag]] | None:
     """Return an admitted manifest's envelope and its groups; None if it is in another state."""
-    envelope = (await connection.execute(bag_queries.unreceipted(manifest_id))).scalar_one_or_none()
-    if envelope is None:
-        return None
-    rows = (await connection.execute(bag_queries.bags_of(manifest_id))).all()
-    return envelope, [
-        GroupBag(recording_id=row.recording_id, existing=row.existing, bag=_bag(row))
-        for row in rows
-    ]
+    return next(iter(await load_all_unreceipted(connection, [manifest_id])), None)
 
 
-async def record_receipt(
-    connection: AsyncConnection, manifest_id: ManifestId, receipt: bytes, *, now_utc: datetime
+async def load_all_unreceipted(
+    connection: AsyncConnection, ids: Collection[ManifestId]
+) -> list[tuple[bytes, list[GroupBag]]]:
+    """Return envelope and groups of those manifests that are admitted and have no receipt."""
+    envelopes = (await connection.execute(bag_queries.unreceipted(ids))).all()
+    found: dict[ManifestId, list[GroupBag]] = {row.manifest_id: [] for row in envelopes}
+    for row in (await connection.execute(bag_queries.bags_of(found.keys()))).all():
+        found[row.manifest_id].append(
+            GroupBag(recording_id=row.recording_id, existing=row.existing, bag=_bag(row))
+        )
+    return [(row.envelope, found[row.manifest_id]) for row in envelopes]
+
+
+async def record_receipts(
+    connection: AsyncConnection, receipts: Mapping[ManifestId, bytes], *, now_utc: datetime
 ) -> None:
-    """Keep a manifest's receipt: it is archived."""
-    columns = verdict_columns(state=ManifestState.ARCHIVED, at=now_utc, receipt=receipt)
-    await connection.execute(queries.change_manifest(), {"key": manifest_id, **columns})
+    """Keep the receipts of manifests: they are archived."""
+    rows = [
+        {
+            "key": manifest_id,
+            **verdict_columns(state=ManifestState.ARCHIVED, at=now_utc, receipt=receipt),
+        }
+        for manifest_id, receipt in receipts.items()
+    ]
+    if rows:
+        await connection.execute(queries.change_manifest(), rows)
 
 
 async def load_bagged(connection: AsyncConnection) -> list[ManifestId]:
@@ -159,7 +172,8 @@ async def load_certificate(connection: AsyncConnection, key_id: KeyId) -> bytes 
     return pem
 
 
-def _entry(row: Found[Any]) -> IncomingEntry:
+def entry_of(row: Found[Any]) -> IncomingEntry:
+    """Return what a row says of a promised file."""
     return IncomingEntry(
         file_id=row.file_id,
         group_id=row.group_id,

@@ -39,6 +39,7 @@ from runtime.durable import (
     write_all,
 )
 from runtime.eviction import Eviction, evict
+from runtime.reading import read_chunks
 from server_agent.adapters.bag_errors import TagReadBackError, UnexpectedFileError
 from server_agent.adapters.bag_files import digest_file, list_bag, open_inside
 from server_agent.adapters.bag_verifier import verify_bag
@@ -54,6 +55,7 @@ from server_agent.archive.bag import (
 )
 from server_agent.archive.layout import INCOMING, incoming_path
 from server_agent.archive.request import BagRequest
+from server_agent.archive.verification import BagReport
 from server_agent.errors import BagOccupiedError, ReadBackError
 
 _FILE_MODE: Final = 0o444
@@ -66,6 +68,13 @@ _DAMAGE: Final = frozenset(FindingCode) - {
     FindingCode.BAG_SIGNATURE_WRONG,
     FindingCode.BAG_CERTIFICATE_WRONG,
 }
+# What opening says of a bag, or a file of one, that is not there or whose bytes are lost.
+_LOST: Final = frozenset(
+    {
+        *(errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA),
+        *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL),
+    }
+)
 _STILL_USED: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR})
 
 _log = structlog.get_logger(__name__)
@@ -166,23 +175,59 @@ class BagWriter:
             size_bytes=sum(bag_file.file.size_bytes for bag_file in request.files),
         )
 
+    def stands(self, request: BagRequest) -> bool:
+        """Return whether something has the bag's place."""
+        return os.path.lexists(self._target(request))
+
+    def find_damage(self, path: str, *, tagmanifest_sha256: str) -> str | None:
+        """Read a bag that should stand in the archive from the disk, every byte of it.
+
+        Args:
+            path: Where, relative to the archive.
+            tagmanifest_sha256: The digest that its tag manifest had.
+
+        Returns:
+            What is wrong with it, in English; None if it is what it was.
+
+        Raises:
+            OSError: The archive itself is not there, or may not be read: that says nothing about
+                the bag.
+        """
+        self.root.stat()
+        target = self.root / path
+        if target.is_symlink():
+            return "a link in its place"
+        try:
+            report = verify_bag(target, ca_pem=None)
+        except OSError as error:
+            if error.errno not in _LOST:
+                raise
+            return f"cannot be read: {error.strerror}"
+        if damage := _damage(report):
+            return damage
+        if report.tagmanifest_sha256 != tagmanifest_sha256:
+            return f"another bag in its place: its tag manifest has {report.tagmanifest_sha256}"
+        return None
+
     def unfinished(self) -> Iterator[Unfinished]:
         """Yield every bag that is being filled, in the order of the manifests' ids.
 
         Raises:
             OSError: Our disk failed.
         """
-        incoming = self.root / INCOMING
-        if not incoming.is_dir():
-            return
-        for manifest in sorted(incoming.iterdir()):
-            try:
-                manifest_id = parse_manifest_id(manifest.name)
-            except IdentifierError:
-                _log.warning("not_ours_in_incoming", path=str(manifest))
-                continue
-            for group in sorted(manifest.iterdir()):
-                yield Unfinished(manifest_id=manifest_id, group=group.name, path=group)
+        for manifest in self._in_incoming():
+            manifest_id = _manifest_id(manifest)
+            if manifest_id is not None:
+                for group in sorted(manifest.iterdir()):
+                    yield Unfinished(manifest_id=manifest_id, group=group.name, path=group)
+
+    def strangers(self) -> list[Path]:
+        """Return what lies among the bags being filled and is no manifest's folder.
+
+        Raises:
+            OSError: Our disk failed.
+        """
+        return [one for one in self._in_incoming() if _manifest_id(one) is None]
 
     def forget_incoming(self, manifest_id: ManifestId) -> None:
         """Remove the empty folders that a manifest's closed bags left; to be called when all are.
@@ -197,6 +242,10 @@ class BagWriter:
             _remove_empty(group / DATA)
             _remove_empty(group)
         _remove_empty(manifest)
+
+    def _in_incoming(self) -> list[Path]:
+        incoming = self.root / INCOMING
+        return sorted(incoming.iterdir()) if incoming.is_dir() else []
 
     def _bagging(self) -> Bagging:
         return Bagging(
@@ -213,13 +262,14 @@ class BagWriter:
         """Return the bag that has the place, if it is this one and every byte of it is right."""
         if target.is_symlink() or not target.is_dir():
             raise BagOccupiedError(request.target, problem="no folder")
+        # First what costs nothing: whoever names a large bag's place must not have it read.
+        if _envelope_of(target, at_most_bytes=len(request.envelope)) != request.envelope:
+            raise BagOccupiedError(request.target, problem="the bag of another manifest, or none")
         report = verify_bag(target, ca_pem=None)
-        damage = [found for found in report.findings if found.code in _DAMAGE]
+        damage = _damage(report)
         if damage or report.tagmanifest_sha256 is None:
-            first = f"{damage[0].code.value} {damage[0].path}" if damage else "no tag manifest"
-            raise BagOccupiedError(request.target, problem=f"in its place, and damaged: {first}")
-        if (target / ENVELOPE).read_bytes() != request.envelope:
-            raise BagOccupiedError(request.target, problem="the bag of another manifest")
+            problem = f"in its place, and damaged: {damage or 'no tag manifest'}"
+            raise BagOccupiedError(request.target, problem=problem)
         # The rename may be the last thing that the crash let happen.
         sync_directory(target.parent)
         _close_folder(target)
@@ -230,6 +280,15 @@ class BagWriter:
             files=report.files,
             size_bytes=report.size_bytes,
         )
+
+
+def _manifest_id(folder: Path) -> ManifestId | None:
+    if folder.is_symlink() or not folder.is_dir():
+        return None
+    try:
+        return parse_manifest_id(folder.name)
+    except IdentifierError:
+        return None
 
 
 class _OpenBag:
@@ -336,6 +395,30 @@ class _OpenBag:
             return digest_file(fd, with_sm3=with_sm3)
         finally:
             os.close(fd)
+
+
+def _damage(report: BagReport) -> str | None:
+    found = [one for one in report.findings if one.code in _DAMAGE]
+    return f"{found[0].code.value} {found[0].path}" if found else None
+
+
+def _envelope_of(bag: Path, *, at_most_bytes: int) -> bytes | None:
+    """Return the envelope in a bag; None if it is not there, or longer than asked for."""
+    bag_fd = os.open(bag, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fd = open_inside(bag_fd, ENVELOPE)
+    except OSError as error:
+        if error.errno not in _LOST:
+            raise
+        return None
+    finally:
+        os.close(bag_fd)
+    try:
+        if os.fstat(fd).st_size > at_most_bytes:
+            return None
+        return b"".join(map(bytes, read_chunks(fd)))
+    finally:
+        os.close(fd)
 
 
 def _same(read: Digests, promised: Digests, *, with_sm3: bool) -> bool:

@@ -1,6 +1,6 @@
 """The catalogue's side of admission: what a batch needs to know, and what came of it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,13 +11,14 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from protocol.chain import ChainHead
-from protocol.identifiers import DockId, ManifestId
+from protocol.identifiers import DockId, ManifestId, RecorderId
 from protocol.keys import KeyId
+from protocol.manifest import Manifest
 from server_agent.catalogue import queries
 from server_agent.catalogue.book import Book, Changes, Kept
-from server_agent.catalogue.rows import BagFacts, Row, file_rows, group_row
+from server_agent.catalogue.rows import Row, file_rows, group_row
 from server_agent.intake.checks import Claim
-from server_agent.intake.missing import ArchivedFile
+from server_agent.intake.missing import ArchivedFile, ArchivedGroup, RecordingKey
 from server_agent.intake.states import FileState, ManifestState
 
 T = TypeVar("T")
@@ -47,21 +48,36 @@ async def load_book(connection: AsyncConnection, claims: Sequence[Claim]) -> Boo
     recordings = {one.recording_id for manifest in manifests for one in manifest.recordings}
     for row in await _found(connection, queries.claimed, recordings):
         book.recordings[row.recording_id] = row.manifest_id
+    dockings = {(manifest.docking_id, manifest.part) for manifest in manifests}
+    for row in await _found(connection, queries.claimed_dockings, dockings):
+        book.dockings[row.docking_id, row.part] = row.manifest_id
+    book.archived = await load_archived(connection, manifests)
+    return book
+
+
+async def load_archived(
+    connection: AsyncConnection, manifests: Sequence[Manifest]
+) -> dict[RecorderId, list[ArchivedGroup]]:
+    """Return what is archived of the content that *manifests* promise, by recorder."""
     content = {
         (manifest.recorder.recorder_id, file.digests.sha256)
         for manifest in manifests
         for file in manifest.staged_files()
     }
+    bags: dict[tuple[RecorderId, int], list[Found[Any]]] = defaultdict(list)
     for row in await _found(connection, queries.archived_content, content):
-        _learn_content(book, row)
-    return book
+        bags[row.recorder, row.bag_id].append(row)
+    archived: dict[RecorderId, list[ArchivedGroup]] = defaultdict(list)
+    for (recorder, _), rows in bags.items():
+        archived[recorder].append(_archived_group(rows))
+    return archived
 
 
-async def write_changes(connection: AsyncConnection, changes: Changes) -> frozenset[str]:
+async def write_changes(connection: AsyncConnection, changes: Changes) -> list[Row]:
     """Write what came of a batch.
 
     Returns:
-        The SHA-256 of each refused message that was never refused before.
+        As `keep_refused`.
     """
     for manifest_id in changes.deleted:
         await connection.execute(queries.forget_waiting(manifest_id))
@@ -86,29 +102,32 @@ async def write_changes(connection: AsyncConnection, changes: Changes) -> frozen
     return await keep_refused(connection, changes.refused)
 
 
-async def keep_refused(connection: AsyncConnection, rows: Sequence[Row]) -> frozenset[str]:
-    """Keep messages that were not admitted, each once, and count how often it came.
+async def keep_refused(connection: AsyncConnection, rows: Sequence[Row]) -> list[Row]:
+    """Keep messages that were not admitted, and count how often each came.
+
+    The same bytes on another topic, or refused for another reason, are another message.
 
     Returns:
-        The SHA-256 of those that are new.
+        The rows that are new, each once.
     """
-    by_digest = {str(row["sha256"]): row for row in rows}
-    times = Counter(str(row["sha256"]) for row in rows)
+    refused = {_refused_key(row): row for row in rows}
+    times = Counter(map(_refused_key, rows))
+    digests = {digest for digest, _, _ in refused}
     known = {
-        row.sha256 for row in await _found(connection, queries.refused_known, by_digest.keys())
+        (row.sha256, row.topic, row.code)
+        for row in await _found(connection, queries.refused_known, digests)
     }
-    new = by_digest.keys() - known
-    await _add(
-        connection,
-        queries.add_refused(),
-        [by_digest[digest] | {"times": times[digest]} for digest in sorted(new)],
-    )
+    new = [row | {"times": times[key]} for key, row in refused.items() if key not in known]
+    await _add(connection, queries.add_refused(), new)
     await _add(
         connection,
         queries.count_refused(),
-        [{"key": digest, "more": times[digest]} for digest in sorted(known)],
+        [
+            {"key": digest, "on": topic, "why": code, "more": times[digest, topic, code]}
+            for digest, topic, code in refused.keys() & known
+        ],
     )
-    return frozenset(new)
+    return new
 
 
 async def keep_alerts(connection: AsyncConnection, rows: Sequence[Row]) -> None:
@@ -229,14 +248,23 @@ def _kept(row: Found[Any]) -> Kept:
     )
 
 
-def _learn_content(book: Book, row: Found[Any]) -> None:
-    book.learn_content(
-        row.recorder,
-        ArchivedFile(
-            bag_id=row.bag_id,
-            safe_name=row.safe_name,
-            sha256=row.sha256,
-            size_bytes=row.size_bytes,
-        ),
-        BagFacts(bag_id=row.bag_id, path=row.path, tagmanifest_sha256=row.tagmanifest_sha256),
+def _refused_key(row: Row) -> tuple[str, str, str]:
+    return str(row["sha256"]), str(row["topic"]), str(row["code"])
+
+
+def _archived_group(rows: Sequence[Found[Any]]) -> ArchivedGroup:
+    first = rows[0]
+    recording = RecordingKey(
+        started=first.started, recorded_on=first.recorded_on, officer=first.officer
+    )
+    return ArchivedGroup(
+        bag_id=first.bag_id,
+        count=first.files,
+        recording=None if first.recording_id is None else recording,
+        files={
+            row.sha256: ArchivedFile(
+                position=row.position, sha256=row.sha256, sm3=row.sm3, size_bytes=row.size_bytes
+            )
+            for row in rows
+        },
     )

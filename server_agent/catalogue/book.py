@@ -5,16 +5,14 @@ learns from each message of the batch before the next one is looked at. One tran
 came of it. Nothing here asks a database.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from protocol.chain import GENESIS, ChainHead
-from protocol.identifiers import DockId, ManifestId, RecorderId, RecordingId
-from protocol.receipt import ArchivedBag
+from protocol.identifiers import DockId, DockingId, ManifestId, RecorderId, RecordingId
 from protocol.topics import Channel, of_dock
 from server_agent.catalogue.rows import (
-    BagFacts,
     PlannedGroup,
     Row,
     manifest_row,
@@ -34,10 +32,11 @@ from server_agent.intake.checks import (
     place_waiting,
     weigh_content,
 )
-from server_agent.intake.missing import ArchivedFile
+from server_agent.intake.missing import ArchivedGroup
 from server_agent.intake.states import ManifestState
 
-SignReceipt = Callable[[Claim, Sequence[ArchivedBag]], bytes]
+# Of a manifest that promises no bytes; all others have their receipts from the archiver.
+SignReceipt = Callable[[Claim], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +89,11 @@ class Changes:
     heads: dict[DockId, ChainHead] = field(default_factory=dict)
     refused: list[Row] = field(default_factory=list)
 
+    def matched_bags(self) -> frozenset[int]:
+        """Return the bags that groups were matched to: they have to be read again."""
+        found = (planned.matched_bag_id for _, planned in self.groups)
+        return frozenset(one for one in found if one is not None)
+
 
 @dataclass(slots=True, kw_only=True)
 class Book:
@@ -99,8 +103,8 @@ class Book:
     by_place: dict[tuple[DockId, int], Kept] = field(default_factory=dict)
     by_id: dict[ManifestId, Kept] = field(default_factory=dict)
     recordings: dict[RecordingId, ManifestId] = field(default_factory=dict)
-    archived: dict[RecorderId, dict[str, list[ArchivedFile]]] = field(default_factory=dict)
-    bags: dict[int, BagFacts] = field(default_factory=dict)
+    dockings: dict[tuple[DockingId, int], ManifestId] = field(default_factory=dict)
+    archived: dict[RecorderId, list[ArchivedGroup]] = field(default_factory=dict)
 
     def head(self, dock: DockId) -> ChainHead:
         """Return the end of a dock's chain."""
@@ -122,12 +126,11 @@ class Book:
                 for one in recordings
                 if self.recordings.get(one, manifest.manifest_id) != manifest.manifest_id
             ],
+            docking_is_taken=self.dockings.get(
+                (manifest.docking_id, manifest.part), manifest.manifest_id
+            )
+            != manifest.manifest_id,
         )
-
-    def learn_content(self, recorder: RecorderId, file: ArchivedFile, bag: BagFacts) -> None:
-        """Remember that a file of *recorder* stands in *bag*."""
-        self.archived.setdefault(recorder, {}).setdefault(file.sha256, []).append(file)
-        self.bags[bag.bag_id] = bag
 
     def keep(self, claim: Claim, state: ManifestState) -> Kept:
         """Remember that *claim* stands so."""
@@ -211,15 +214,15 @@ class Settlement:
         return self._take_in(claim, is_new=False)
 
     def _take_in(self, claim: Claim, *, is_new: bool) -> Reply:
-        recorder = claim.manifest.recorder.recorder_id
-        planned = plan_groups(
-            claim.manifest, archived=self.book.archived.get(recorder, {}), bags=self.book.bags
-        )
+        manifest = claim.manifest
+        archived = self.book.archived.get(manifest.recorder.recorder_id, [])
+        planned = plan_groups(manifest, archived)
         self.changes.groups += [(claim, group) for group in planned]
-        for recording in claim.manifest.recordings:
-            self.book.recordings[recording.recording_id] = claim.manifest.manifest_id
-        bags = [bag for group in planned if (bag := group.archived_bag()) is not None]
-        receipt = self._sign_receipt(claim, bags) if len(bags) == len(planned) else None
+        self.book.dockings[manifest.docking_id, manifest.part] = manifest.manifest_id
+        for recording in manifest.recordings:
+            self.book.recordings[recording.recording_id] = manifest.manifest_id
+        # What matches is not vouched for here: a receipt waits until its bag was read again.
+        receipt = None if planned else self._sign_receipt(claim)
         state = ManifestState.ADMITTED if receipt is None else ManifestState.ARCHIVED
         kept = self._write(claim, state, is_new=is_new, receipt=receipt)
         return Standing(claim=claim, kept=kept)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy import update as change
 from sqlalchemy.sql.dml import ReturningInsert
 
-from protocol.identifiers import DockId, ManifestId, RecorderId, RecordingId
+from protocol.identifiers import DockId, DockingId, ManifestId, RecorderId, RecordingId
 from server_agent.catalogue.tables import (
     alerts,
     bags,
@@ -79,17 +79,21 @@ def claimed(recordings: Collection[RecordingId]) -> Select[Any]:
 
 
 def archived_content(content: Collection[tuple[RecorderId, str]]) -> Select[Any]:
-    """The archived files with these (recorder, SHA-256), and their bags."""
+    """The archived files with these (recorder, SHA-256), and what their bags were made for."""
     wanted = _pairs("content", ("recorder", String), ("sha256", String), content)
     return (
         select(
             files.c.recorder,
+            files.c.position,
             files.c.sha256,
+            files.c.sm3,
             files.c.size_bytes,
-            files.c.safe_name,
+            groups.c.recording_id,
+            groups.c.started,
+            groups.c.recorded_on,
+            groups.c.officer,
             bags.c.bag_id,
-            bags.c.path,
-            bags.c.tagmanifest_sha256,
+            bags.c.files,
         )
         .select_from(wanted)
         .join(files, (files.c.recorder == wanted.c.recorder) & (files.c.sha256 == wanted.c.sha256))
@@ -98,7 +102,21 @@ def archived_content(content: Collection[tuple[RecorderId, str]]) -> Select[Any]
         .where(
             files.c.state == FileState.ARCHIVED.value,
             groups.c.existing.is_(False),
+            bags.c.damaged_at.is_(None),
         )
+    )
+
+
+def claimed_dockings(dockings: Collection[tuple[DockingId, int]]) -> Select[Any]:
+    """Which of these (docking, part) an admitted manifest has claimed, and which one."""
+    wanted = _pairs("dockings", ("docking_id", String), ("part", BigInteger), dockings)
+    return (
+        select(manifests.c.docking_id, manifests.c.part, manifests.c.manifest_id)
+        .join(
+            wanted,
+            (manifests.c.docking_id == wanted.c.docking_id) & (manifests.c.part == wanted.c.part),
+        )
+        .where(manifests.c.state.in_((ManifestState.ADMITTED.value, ManifestState.ARCHIVED.value)))
     )
 
 
@@ -194,15 +212,21 @@ def certificates_known(key_ids: Collection[str]) -> Select[Any]:
 
 
 def refused_known(digests: Collection[str]) -> Select[Any]:
-    """Which of these messages were refused before."""
-    return select(refused_messages.c.sha256).where(refused_messages.c.sha256.in_(digests))
+    """Where and why these messages were refused before."""
+    return select(
+        refused_messages.c.sha256, refused_messages.c.topic, refused_messages.c.code
+    ).where(refused_messages.c.sha256.in_(digests))
 
 
 def count_refused() -> Update:
-    """The refused message ``key`` came ``more`` times again."""
+    """The message ``key`` came ``more`` times again, refused on ``on`` because of ``why``."""
     return (
         change(refused_messages)
-        .where(refused_messages.c.sha256 == bindparam("key"))
+        .where(
+            refused_messages.c.sha256 == bindparam("key"),
+            refused_messages.c.topic == bindparam("on"),
+            refused_messages.c.code == bindparam("why"),
+        )
         .values(times=refused_messages.c.times + bindparam("more"))
     )
 

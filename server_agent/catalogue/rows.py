@@ -1,9 +1,8 @@
 """From what was claimed to rows of the catalogue's tables; nothing here asks a database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from itertools import chain
 from zoneinfo import ZoneInfo
 
 from protocol.digest import sha256_hex
@@ -12,7 +11,13 @@ from protocol.messages import Alert
 from protocol.receipt import ArchivedBag
 from server_agent.archive.names import safe_names
 from server_agent.intake.checks import Claim, Refused
-from server_agent.intake.missing import ArchivedFile, Group, find_existing_bag, groups_of
+from server_agent.intake.missing import (
+    ArchivedGroup,
+    Group,
+    find_match,
+    groups_of,
+    recording_key,
+)
 from server_agent.intake.states import FileState, ManifestState
 
 Row = dict[str, object]
@@ -29,40 +34,30 @@ class BagFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedGroup:
-    """A group, the names its files get (by SHA-256), and the bag that has them all already."""
+    """A group, the names its files get (by SHA-256), and the bag that should have them already."""
 
     group: Group
     safe_names: Mapping[str, str]
-    bag: BagFacts | None
-
-    def archived_bag(self) -> ArchivedBag | None:
-        """Return what a receipt says about the group; None while it has no bag.
-
-        The counts are the group's: an older bag may hold more.
-        """
-        if self.bag is None:
-            return None
-        return describe_bag(self.group, self.bag, existing=True)
+    matched_bag_id: int | None
 
 
 def plan_groups(
-    manifest: Manifest,
-    *,
-    archived: Mapping[str, Sequence[ArchivedFile]],
-    bags: Mapping[int, BagFacts],
+    manifest: Manifest, archived: Collection[ArchivedGroup]
 ) -> tuple[PlannedGroup, ...]:
     """Return what has to become of each group of an admitted manifest.
 
     Args:
         manifest: The claim.
-        archived: What is archived of the same recorder, by SHA-256.
-        bags: At least the bags that *archived* names.
+        archived: What is archived of the same recorder.
     """
-    return tuple(_plan(group, archived, bags) for group in groups_of(manifest))
+    return tuple(_plan(manifest, group, archived) for group in groups_of(manifest))
 
 
 def describe_bag(group: Group, bag: BagFacts, *, existing: bool) -> ArchivedBag:
-    """Return what a receipt says about a group that stands in *bag*."""
+    """Return what a receipt says about a group that stands in *bag*.
+
+    The counts are the group's: an older bag of other files may hold more.
+    """
     return ArchivedBag(
         recording_id=None if group.recording is None else group.recording.recording_id,
         path=bag.path,
@@ -90,6 +85,7 @@ def manifest_row(
         "payload_sha256": claim.payload_sha256,
         "envelope": claim.envelope,
         "docking_id": manifest.docking_id,
+        "part": manifest.part,
         "bay": manifest.bay,
         "recorder": manifest.recorder.recorder_id,
         "officer": manifest.officer,
@@ -128,8 +124,9 @@ def group_row(claim: Claim, planned: PlannedGroup) -> Row:
         "started": recording.started if recording else None,
         "marked": recording.marked if recording else False,
         "complete": recording.complete if recording else True,
-        "existing": planned.bag is not None,
-        "bag_id": None if planned.bag is None else planned.bag.bag_id,
+        "existing": False,
+        "bag_id": None,
+        "matched_bag_id": planned.matched_bag_id,
     }
 
 
@@ -137,7 +134,7 @@ def file_rows(claim: Claim, planned: PlannedGroup, *, group_id: int) -> list[Row
     """Return the rows of a group's files, in its order."""
     recording = planned.group.recording
     clips = {clip.file.digests.sha256: clip for clip in recording.clips} if recording else {}
-    state = FileState.MISSING if planned.bag is None else FileState.ARCHIVED
+    state = FileState.MISSING if planned.matched_bag_id is None else FileState.MATCHED
     rows: list[Row] = []
     for position, file in enumerate(planned.group.files):
         clip = clips.get(file.digests.sha256)
@@ -220,15 +217,12 @@ def docked_on(manifest: Manifest) -> date:
         return manifest.docked_at.astimezone(UTC).date()
 
 
-def _plan(
-    group: Group, archived: Mapping[str, Sequence[ArchivedFile]], bags: Mapping[int, BagFacts]
-) -> PlannedGroup:
-    digests = [file.digests.sha256 for file in group.files]
-    existing = find_existing_bag(
-        group, chain.from_iterable(archived.get(one, ()) for one in digests)
-    )
-    if existing is not None:
-        return PlannedGroup(group=group, safe_names=existing.safe_names, bag=bags[existing.bag_id])
+def _plan(manifest: Manifest, group: Group, archived: Collection[ArchivedGroup]) -> PlannedGroup:
+    key = recording_key(manifest, group.recording) if group.recording else None
     names = safe_names([file.name for file in group.files])
     digests = [file.digests.sha256 for file in group.files]
-    return PlannedGroup(group=group, safe_names=dict(zip(digests, names, strict=True)), bag=None)
+    return PlannedGroup(
+        group=group,
+        safe_names=dict(zip(digests, names, strict=True)),
+        matched_bag_id=find_match(group, key, archived),
+    )

@@ -75,6 +75,7 @@ manifests: Final = Table(
     Column("envelope", LargeBinary, nullable=False),
     Column("state", String(16), nullable=False),
     Column("docking_id", String(36), nullable=False),
+    Column("part", Integer, nullable=False),
     Column("bay", Integer, nullable=False),
     Column("recorder", String(32), nullable=False),
     Column("officer", String(32)),
@@ -85,9 +86,11 @@ manifests: Final = Table(
     Column("receipt", LargeBinary),
     UniqueConstraint("dock", "sequence"),
     Index("ix_manifests_state", "state"),
+    Index("ix_manifests_docking", "docking_id", "part"),
 )
 
 # One bag of the archive. path is relative to the archive's root.
+# damaged_at: when it was found to be bad or gone; nothing is matched to it any more.
 bags: Final = Table(
     "bags",
     metadata,
@@ -97,10 +100,12 @@ bags: Final = Table(
     Column("files", Integer, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("archived_at", Utc, nullable=False),
+    Column("damaged_at", Utc),
 )
 
 # One recording of a manifest, or (recording_id null) the other files of a manifest.
-# bag_id null: its bytes have not all arrived. existing: the bag was there before this manifest.
+# bag_id null: its bytes have not all arrived, or matched_bag_id names the bag that should have
+# them and that has not been read again yet. existing: the bag was there before this manifest.
 groups: Final = Table(
     "groups",
     metadata,
@@ -116,15 +121,18 @@ groups: Final = Table(
     Column("complete", Boolean, nullable=False),
     Column("existing", Boolean, nullable=False, default=False),
     Column("bag_id", ForeignKey("bags.bag_id")),
+    Column("matched_bag_id", ForeignKey("bags.bag_id")),
     Index("ix_groups_manifest", "manifest_id"),
     Index("ix_groups_day", "recorded_on", "recorder"),
     Index("ix_groups_officer", "officer", "recorded_on"),
     Index("ix_groups_recorder", "recorder", "recorded_on"),
+    Index("ix_groups_bag", "bag_id"),
+    Index("ix_groups_matched", "matched_bag_id"),
 )
 
 # One file that a manifest promises. safe_name is its name below data/ in its bag.
-# state: missing (bytes wanted), arrived (complete in .incoming, digest right),
-# archived (in a bag, read back).
+# state: missing (bytes wanted), matched (not wanted unless the matched bag is bad),
+# arrived (complete in .incoming, digest right), archived (in a bag, read back).
 files: Final = Table(
     "files",
     metadata,
@@ -157,11 +165,12 @@ refused_messages: Final = Table(
     Column("message_id", Integer, primary_key=True),
     Column("received_at", Utc, nullable=False),
     Column("topic", Text, nullable=False),
-    Column("sha256", String(64), nullable=False, unique=True),
+    Column("sha256", String(64), nullable=False),
     Column("code", String(16), nullable=False),
     Column("detail", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("times", Integer, nullable=False, default=1),
+    UniqueConstraint("sha256", "topic", "code"),
 )
 
 # Alerts of docks and of the archive itself (dock null), open until somebody closes them by name.

@@ -7,7 +7,7 @@ Source:
     docs/architecture.md, "Admission checks".
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -25,7 +25,7 @@ from protocol.errors import ProtocolError
 from protocol.findings import MAX_DETAIL_CHARACTERS, FindingCode
 from protocol.identifiers import DockId, ManifestId, RecorderId, RecordingId
 from protocol.keys import KeyId, VerifyingKey
-from protocol.manifest import Manifest, contradictions
+from protocol.manifest import FileName, Manifest, contradictions, name_of
 from protocol.registry import RecorderEntry, Registry
 from protocol.topics import Channel, parse_dock_topic
 from protocol.versions import Statement
@@ -118,12 +118,14 @@ class History:
         recorded_sha256: The digest of what has this number already, waiting ones included.
         id_is_taken: Another manifest has this manifest's id.
         taken_recordings: Those of its recordings that another manifest has named.
+        docking_is_taken: Another manifest has this docking's part.
     """
 
     head: ChainHead
     recorded_sha256: str | None = None
     id_is_taken: bool = False
     taken_recordings: Collection[RecordingId] = ()
+    docking_is_taken: bool = False
 
 
 def examine(
@@ -258,8 +260,11 @@ def weigh_content(claim: Claim, *, site: KnownSite, history: History) -> Accepte
     found = [
         *contradictions(manifest),
         *_out_of_bounds(manifest),
+        *_misnamed(manifest),
         *(f"recording {one} was claimed before" for one in sorted(history.taken_recordings)),
     ]
+    if history.docking_is_taken:
+        found.append(f"docking {manifest.docking_id}, part {manifest.part}, was claimed before")
     if found:
         return Refused(
             code=FindingCode.MANIFEST_CONTRADICTS,
@@ -324,6 +329,24 @@ def _out_of_bounds(manifest: Manifest) -> list[str]:
     times = (manifest.sealed_at, manifest.docked_at, manifest.ended_at, clock.dock_time)
     found += [f"{time} is no moment in UTC" for time in times if not has_utc(time)]
     return found
+
+
+def _misnamed(manifest: Manifest) -> list[str]:
+    """Names whose text says something else than their exact bytes: two readers, two names."""
+    return [
+        f"{name.path!r} is not the name of {name.raw_path!r}"
+        for name in _names(manifest)
+        if name.raw_path is not None and name_of(name.raw_path) != name
+    ]
+
+
+def _names(manifest: Manifest) -> Iterator[FileName]:
+    for file in manifest.staged_files():
+        yield file.name
+        yield from file.also_named
+    yield from (entry.name for entry in manifest.known)
+    yield from (entry.name for entry in manifest.not_taken)
+    yield from (entry.name for entry in manifest.incomplete)
 
 
 def has_utc(untrusted_time: datetime) -> bool:

@@ -15,8 +15,9 @@ class ManifestState(Enum):
 
 @unique
 class FileState(Enum):
-    """Where a promised file stands."""
+    """Where a promised file stands; a matched one is wanted only if its match is found bad."""
 
     MISSING = "missing"
+    MATCHED = "matched"
     ARRIVED = "arrived"
     ARCHIVED = "archived"

@@ -14,6 +14,7 @@ import pytest
 from protocol.digest import sha256_hex
 from protocol.identifiers import ReceiptId
 from protocol.receipt import Receipt, check_receipt
+from server_agent.adapters import bag_writer
 from server_agent.adapters.bag_errors import TagReadBackError, UnexpectedFileError
 from server_agent.adapters.bag_verifier import verify_bag
 from server_agent.adapters.bag_writer import BagWriter
@@ -191,6 +192,23 @@ def test_place_of_another_manifest(
         writer.close_bag(again)
 
     assert tree(writer.root) == before
+
+
+def test_place_of_another_manifest_costs_nothing(
+    site: BagSite,
+    writer: BagWriter,
+    wanted: BagRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever names the place of a large bag again and again does not have it read each time."""
+    site.fill(writer, wanted)
+    writer.close_bag(wanted)
+    later = build_site(tmp_path / "pki", sealed_at=datetime(2026, 11, 24, tzinfo=UTC))
+    monkeypatch.setattr(bag_writer, "verify_bag", None)
+
+    with pytest.raises(BagOccupiedError):
+        writer.close_bag(later.request(later.manifest.recordings[0]))
 
 
 def test_something_else_in_the_place(site: BagSite, writer: BagWriter, wanted: BagRequest) -> None:

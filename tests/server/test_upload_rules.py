@@ -1,17 +1,22 @@
 """What a request about an upload may say, and which bytes are missing: no network, no disk."""
 
 from base64 import b64encode
+from dataclasses import replace as replace_key
+from datetime import date, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from protocol.identifiers import ManifestId
-from protocol.manifest import StagedFile
+from protocol.identifiers import ManifestId, OfficerId, RecordingId
+from protocol.manifest import Clip, ClipKind, DateBasis, Recording, StagedFile
 from server_agent.intake.missing import (
     ArchivedFile,
+    ArchivedGroup,
     Group,
-    find_existing_bag,
+    RecordingKey,
+    find_match,
     missing_files,
 )
 from server_agent.intake.offsets import (
@@ -46,17 +51,44 @@ def fault(found: object) -> UploadFault:
     return found.kind
 
 
-def archived(file: StagedFile, bag_id: int) -> ArchivedFile:
-    return ArchivedFile(
+KEY = RecordingKey(
+    started=datetime(2026, 11, 22, 8, 30),  # noqa: DTZ001 -- a recorder's clock has no zone
+    recorded_on=date(2026, 11, 22),
+    officer=OfficerId("012345"),
+)
+
+
+def archived(*files: StagedFile, bag_id: int, key: RecordingKey | None = None) -> ArchivedGroup:
+    return ArchivedGroup(
         bag_id=bag_id,
-        safe_name=f"{bag_id}-{file.name.path}",
-        sha256=file.digests.sha256,
-        size_bytes=file.size_bytes,
+        count=len(files),
+        recording=key,
+        files={
+            one.digests.sha256: ArchivedFile(
+                position=position,
+                sha256=one.digests.sha256,
+                sm3=one.digests.sm3,
+                size_bytes=one.size_bytes,
+            )
+            for position, one in enumerate(files)
+        },
     )
 
 
 def group(*files: StagedFile) -> Group:
     return Group(recording=None, files=files)
+
+
+def recorded(*files: StagedFile) -> Group:
+    recording = Recording(
+        recording_id=RecordingId(MANIFEST),
+        clips=tuple(Clip(file=one, kind=ClipKind.VIDEO) for one in files),
+        recorded_on=KEY.recorded_on,
+        date_basis=DateBasis.RECORDER_CLOCK,
+        started=KEY.started,
+        officer=KEY.officer,
+    )
+    return Group(recording=recording, files=files)
 
 
 def test_creation_names_manifest_and_digest() -> None:
@@ -128,38 +160,70 @@ def test_bytes_are_appended_where_the_file_ends(told: int, there: int, content: 
 
 
 def test_one_bag_with_all_files_is_enough() -> None:
-    """A group whose files all stand in one bag needs nothing, under the names they have there."""
-    found = find_existing_bag(group(*FILES[:2]), [archived(one, 7) for one in FILES])
-
-    assert found is not None
-    assert found.bag_id == 7
-    assert found.safe_names == {one.digests.sha256: f"7-{one.name.path}" for one in FILES[:2]}
+    """Other files that all stand in one bag of other files need not come again."""
+    assert find_match(group(*FILES[:2]), None, [archived(*FILES, bag_id=7)]) == 7
 
 
 def test_the_oldest_of_several_bags_is_taken() -> None:
     """Which of two bags is meant does not depend on the order of what was found."""
-    both = [archived(FILES[0], 9), archived(FILES[0], 3)]
+    both = [archived(FILES[0], bag_id=9), archived(FILES[0], bag_id=3)]
 
-    assert find_existing_bag(group(FILES[0]), both) == find_existing_bag(
-        group(FILES[0]), both[::-1]
-    )
-    found = find_existing_bag(group(FILES[0]), both)
-    assert found is not None
-    assert found.bag_id == 3
+    assert find_match(group(FILES[0]), None, both) == 3
+    assert find_match(group(FILES[0]), None, both[::-1]) == 3
 
 
 def test_several_bags_together_are_not_enough() -> None:
-    """A recording is never pieced together from two bags."""
-    scattered = [archived(FILES[0], 1), archived(FILES[1], 2)]
+    """Nothing is ever pieced together from two bags."""
+    scattered = [archived(FILES[0], bag_id=1), archived(FILES[1], bag_id=2)]
 
-    assert find_existing_bag(group(*FILES[:2]), scattered) is None
+    assert find_match(group(*FILES[:2]), None, scattered) is None
 
 
 def test_another_size_is_another_file() -> None:
     """A digest with another size is no proof of anything."""
-    other = ArchivedFile(bag_id=1, safe_name="x", sha256=FILES[0].digests.sha256, size_bytes=999)
+    other = archived(replace(FILES[0], size_bytes=999), bag_id=1)
 
-    assert find_existing_bag(group(FILES[0]), [other]) is None
+    assert find_match(group(FILES[0]), None, [other]) is None
+
+
+def test_a_contradicting_sm3_is_another_file() -> None:
+    """One of the two digests is false then; where only one side has an SM3, SHA-256 decides."""
+    told = staged("1", b"one", with_sm3=True)
+    false = replace(told, digests=replace(told.digests, sm3="0" * 64))
+
+    assert find_match(group(false), None, [archived(told, bag_id=1)]) is None
+    assert find_match(group(told), None, [archived(FILES[0], bag_id=1)]) == 1
+    assert find_match(group(FILES[0]), None, [archived(told, bag_id=1)]) == 1
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        None,
+        replace_key(KEY, started=datetime(2026, 11, 22, 8, 31)),  # noqa: DTZ001 -- a recorder's
+        replace_key(KEY, recorded_on=date(2026, 11, 21)),
+        replace_key(KEY, officer=OfficerId("543210")),
+    ],
+    ids=["other files", "started", "day", "officer"],
+)
+def test_another_recording_of_equal_bytes(key: RecordingKey | None) -> None:
+    """A recording is only the same as one of the same time, day and officer."""
+    assert find_match(recorded(*FILES), KEY, [archived(*FILES, bag_id=1, key=KEY)]) == 1
+    assert find_match(recorded(*FILES), KEY, [archived(*FILES, bag_id=1, key=key)]) is None
+
+
+def test_other_files_are_no_recording() -> None:
+    """The bag of a recording does not stand in for other files of equal bytes."""
+    assert find_match(group(*FILES), None, [archived(*FILES, bag_id=1, key=KEY)]) is None
+
+
+@pytest.mark.parametrize(
+    "clips", [FILES[::-1], FILES[:2], FILES[1:]], ids=["order", "first", "last"]
+)
+def test_a_recording_is_all_its_clips_in_order(clips: list[StagedFile]) -> None:
+    """Clips in another order, or some of the clips, are another recording."""
+    assert find_match(recorded(*clips), KEY, [archived(*FILES, bag_id=1, key=KEY)]) is None
+    assert find_match(recorded(*FILES), KEY, [archived(*clips, bag_id=1, key=KEY)]) is None
 
 
 def test_only_what_has_not_arrived_is_missing() -> None:

@@ -1,6 +1,5 @@
 """The archive without a network: what comes in is handed over, what goes out is collected."""
 
-import asyncio
 import contextlib
 import os
 from collections import defaultdict
@@ -23,6 +22,7 @@ from server_agent.admitting import Admitter
 from server_agent.alarms import Alarms
 from server_agent.app import load_signer_key, utc_now
 from server_agent.archiving import Archiver
+from server_agent.arrivals import Arrivals
 from server_agent.catalogue.book import Received
 from server_agent.intake.offsets import Creation
 from server_agent.registering import issue_registry
@@ -63,7 +63,7 @@ class IntakeBench:
             config.registry, ca=config.tls.ca, store=store, signer=signer
         )
         bags = BagWriter(self.site.archive)
-        self._arrivals: asyncio.Queue[int] = asyncio.Queue()
+        self._arrivals, self._matched = Arrivals(), Arrivals()
         self.uploads = Uploads(
             store,
             bags,
@@ -71,15 +71,23 @@ class IntakeBench:
             limits=UploadLimits(keep_free_bytes=0, open_files=2),
         )
         self._stack.callback(self.uploads.close)
-        self.admitter = Admitter(store, signer=signer, site=in_force.site)
+        alarms = Alarms(store, signer)
+        self.admitter = Admitter(
+            store,
+            signer=signer,
+            alarms=alarms,
+            site=in_force.site,
+            matched=self._matched.put_nowait,
+        )
         self.archiver = Archiver(
             store,
             bags,
             self.uploads,
             signer=signer,
-            alarms=Alarms(store, signer),
+            alarms=alarms,
             ca_pem=config.tls.ca.read_bytes(),
             arrivals=self._arrivals,
+            matched=self._matched,
             publish=self._hear,
         )
         await self.archiver.reconcile()
@@ -123,9 +131,12 @@ class IntakeBench:
         return True
 
     async def archive(self) -> None:
-        """Close every bag that can be closed."""
-        while not self._arrivals.empty():
-            await self.archiver.close(self._arrivals.get_nowait())
+        """Close every bag that can be closed, and read again those that stand for others."""
+        while not (self._arrivals.empty() and self._matched.empty()):
+            while not self._matched.empty():
+                await self.archiver.matches.confirm(self._matched.get_nowait())
+            while not self._arrivals.empty():
+                await self.archiver.close(self._arrivals.get_nowait())
 
     def missing(self, claim: Claim) -> list[str]:
         """Return what the archive last said that it needs of *claim*."""

@@ -26,6 +26,7 @@ from server_agent.adapters.registry_file import read_registry
 from server_agent.adapters.tus_endpoint import TusEndpoint, serve_tus
 from server_agent.adapters.uploads import UploadLimits, Uploads
 from server_agent.admitting import Admitter
+from server_agent.alarms import Alarms
 from server_agent.app import load_signer_key, utc_now
 from server_agent.catalogue.book import Received
 from server_agent.catalogue.tables import files as catalogue_files
@@ -208,7 +209,13 @@ async def open_tus_site(root: Path) -> AsyncIterator[TusSite]:
         yield TusSite(
             site=site,
             store=store,
-            admitter=Admitter(store, signer=signer, site=KnownSite.of(registry)),
+            admitter=Admitter(
+                store,
+                signer=signer,
+                alarms=Alarms(store, signer),
+                site=KnownSite.of(registry),
+                matched=lambda _bag_id: None,
+            ),
             claimant=Claimant(DOCK, site.key(DOCK)),
         )
 

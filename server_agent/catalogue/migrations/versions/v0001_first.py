@@ -44,6 +44,7 @@ def _create_chains() -> None:
         sa.Column("envelope", sa.LargeBinary(), nullable=False),
         sa.Column("state", _WORD, nullable=False),
         sa.Column("docking_id", _ID, nullable=False),
+        sa.Column("part", sa.Integer(), nullable=False),
         sa.Column("bay", sa.Integer(), nullable=False),
         sa.Column("recorder", _NAME, nullable=False),
         sa.Column("officer", _NAME, nullable=True),
@@ -56,6 +57,7 @@ def _create_chains() -> None:
         sa.UniqueConstraint("dock", "sequence", name="uq_manifests_dock"),
     )
     op.create_index("ix_manifests_state", "manifests", ["state"])
+    op.create_index("ix_manifests_docking", "manifests", ["docking_id", "part"])
 
 
 def _create_messages() -> None:
@@ -70,7 +72,7 @@ def _create_messages() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("times", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("message_id", name="pk_refused_messages"),
-        sa.UniqueConstraint("sha256", name="uq_refused_messages_sha256"),
+        sa.UniqueConstraint("sha256", "topic", "code", name="uq_refused_messages_sha256"),
     )
     op.create_table(
         "alerts",
@@ -116,6 +118,7 @@ def _create_groups() -> None:
         sa.Column("files", sa.Integer(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("archived_at", _UTC, nullable=False),
+        sa.Column("damaged_at", _UTC, nullable=True),
         sa.PrimaryKeyConstraint("bag_id", name="pk_bags"),
         sa.UniqueConstraint("path", name="uq_bags_path"),
     )
@@ -133,7 +136,11 @@ def _create_groups() -> None:
         sa.Column("complete", sa.Boolean(), nullable=False),
         sa.Column("existing", sa.Boolean(), nullable=False),
         sa.Column("bag_id", sa.Integer(), nullable=True),
+        sa.Column("matched_bag_id", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(["bag_id"], ["bags.bag_id"], name="fk_groups_bag_id"),
+        sa.ForeignKeyConstraint(
+            ["matched_bag_id"], ["bags.bag_id"], name="fk_groups_matched_bag_id"
+        ),
         sa.ForeignKeyConstraint(
             ["manifest_id"], ["manifests.manifest_id"], name="fk_groups_manifest_id"
         ),
@@ -144,6 +151,8 @@ def _create_groups() -> None:
     op.create_index("ix_groups_day", "groups", ["recorded_on", "recorder"])
     op.create_index("ix_groups_officer", "groups", ["officer", "recorded_on"])
     op.create_index("ix_groups_recorder", "groups", ["recorder", "recorded_on"])
+    op.create_index("ix_groups_bag", "groups", ["bag_id"])
+    op.create_index("ix_groups_matched", "groups", ["matched_bag_id"])
 
 
 def _create_files() -> None:
