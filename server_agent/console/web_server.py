@@ -39,6 +39,7 @@ class WebServer:
                 access_log=False,
                 lifespan="off",
                 log_config=None,
+                log_level="warning",
                 proxy_headers=False,
                 server_header=False,
                 ssl_context_factory=None if context is None else lambda _config, _default: context,

@@ -231,6 +231,7 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
             "Something lies in a bag that no manifest promised: find out who put it there"
         ),
         "E-ARC-105": N_("The archive's disk failed; it is tried again: look at the disk"),
+        "E-ARC-106": N_("A bag is damaged or gone; docks are asked again: an incident"),
         "E-ARC-111": N_("A newer release has changed the catalogue"),
         "E-ARC-112": N_("The catalogue cannot be read or written; it is tried again"),
         "E-ARC-113": N_("A row of the catalogue is damaged and was skipped: report it"),

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import create_engine, update
 
+from protocol.messages import BayState
 from server_agent.access.roles import Role
 from server_agent.access.throttle import MAX_FAILURES
 from server_agent.catalogue import tables
@@ -14,7 +15,7 @@ from server_agent.console.live import connected
 from server_agent.console.records import Wanted
 from tests.server.console.conftest import NOW, PASSWORD, Browser, Console
 from tests.server.console.test_live import hear_all
-from tests.simulators.console_docks import evening, ingesting, status
+from tests.simulators.console_docks import bay, evening, ingesting, status
 
 ADMINISTRATOR = Role.DEVICE_ADMINISTRATOR
 
@@ -347,6 +348,19 @@ async def test_the_wall_shows_an_evening(console: Console) -> None:
         assert shown in page
     assert page.count('class="slot"') == 12
     assert page.count('data-stale="offline"') == 5
+
+
+async def test_a_recorder_that_may_be_taken_is_archived(console: Console) -> None:
+    """Beside "may be taken" stands what was archived, and no figure that could contradict it."""
+    told = bay(1, BayState.RELEASABLE, at=NOW, files_total=8, bytes_total=10**7, uploaded_bytes=0)
+    console.desk.board.update_model(
+        lambda model: hear_all(connected(model, now_utc=NOW), status(at=NOW, bays=1), told)
+    )
+    async with console.browser(ADMINISTRATOR) as browser:
+        page = (await browser.get("/bays")).text
+
+    assert "已归档 8 个文件，10.0 MB" in page
+    assert "<progress" not in page
 
 
 async def test_what_devices_say_cannot_become_markup(console: Console) -> None:
