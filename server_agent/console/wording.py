@@ -197,6 +197,8 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-ING-206": N_("The recorder is not registered"),
         "E-ING-207": N_("The same recorder is being read in another bay"),
         "E-ING-208": N_("Reading was stopped before its end: dock the recorder again"),
+        "E-ING-209": N_("A file was written while it was read: dock the recorder again"),
+        "E-ING-210": N_("A file reads differently each time: the recorder's storage is failing"),
         "E-OUT-101": N_("The archive answers about a manifest that the dock does not have"),
         "E-OUT-102": N_("Archive and dock say different things of one manifest: an incident"),
         "E-OUT-103": N_("The archive refuses what it gave a receipt for: an incident"),

@@ -1,6 +1,7 @@
 """The pages as a browser gets them."""
 
 import html
+import re
 from datetime import timedelta
 
 import pytest
@@ -468,3 +469,14 @@ async def test_a_damaged_recording_says_so(console: Console) -> None:
 
     assert listed.count("受损") == 1
     assert "2026-11-23 18:00:00</time> 发现此录像在档案库中受损或缺失" in page
+
+
+async def test_the_stream_comes_with_its_extension(console: Console) -> None:
+    """The library and its extension are one script: in two, the second can be too late."""
+    async with console.browser(ADMINISTRATOR) as browser:
+        page = (await browser.get("/bays")).text
+        [address] = re.findall(r'src="(/static/vendor/[^"]+)"', page)
+        script = (await browser.get(address)).text
+
+    assert 'registerExtension("sse"' in script
+    assert "var htmx" in script
