@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 import uvloop
 
+from edge_agent.adapters.ballast import Ballast, is_full
 from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.bay_face import empty_bay
 from edge_agent.adapters.bay_supervisor import BayParts, BaySettings, BaySupervisor
@@ -26,13 +27,13 @@ from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
 from edge_agent.adapters.staging_disk import StagingDisk
 from edge_agent.adapters.storage_check import clear_staging, pair_storage
-from edge_agent.adapters.task_keeper import keep_running
+from edge_agent.adapters.task_keeper import DISK_FULL, PART_FAILED, keep_running
 from edge_agent.adapters.tus_client import TusClient, UploadLimits, open_tus_client
 from edge_agent.adapters.uplink import Uplink, UplinkPace, UplinkParts
 from edge_agent.adapters.upload_queue import QueueLimits, UploadQueue
 from edge_agent.adapters.vitals import AGENT, Vitals
 from edge_agent.config import Bay, EdgeConfig, load_profiles
-from edge_agent.docking import close_interrupted_dockings
+from edge_agent.interrupted import close_interrupted_dockings
 from edge_agent.ports import DockingPorts, DockingSettings
 from protocol.envelope import keyring
 from protocol.identifiers import DockId, mint_uuid7, parse_dock
@@ -41,6 +42,7 @@ from runtime.link import LinkSettings
 from runtime.service import keep_watchdog, notify, stop_event
 from runtime.tls import client_context
 
+_BALLAST_PAUSE_S: Final = 60.0
 _THREADS_TIMEOUT_S: Final = 30.0
 _THREADS_PAUSE_S: Final = 10.0
 
@@ -109,23 +111,45 @@ class _Agent:
     world: "_World"
 
     async def prepare(self) -> None:
-        """Put in order what the last run left: dockings that were cut short, copies of nobody."""
-        for outcome in await close_interrupted_dockings(self.parts.ports, self.parts.settings):
-            _log.warning("interrupted docking closed", docking=outcome.docking_id)
+        """Put in order what the last run left in staging."""
         await clear_staging(self.world.journal, self.world.staging, self.world.notices)
 
     async def run(self, config: EdgeConfig) -> None:
         """Do everything, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for name, run in self._parts_to_run(config).items():
-                group.create_task(keep_running(name, run, self.world.notices), name=name)
-
-    def _parts_to_run(self, config: EdgeConfig) -> Mapping[str, Callable[[], Awaitable[None]]]:
-        running = {"uplink": self.uplink.run, "uploads": self.uploads.run}
+        running = {
+            "uplink": self.uplink.run,
+            "uploads": self.uploads.run,
+            "ingest": self._ingest,
+            "ballast": self._keep_ballast,
+        }
         if config.storage.free_after_receipt:
             running["freeing"] = self.freeing.run
-        bays = zip(config.bays, self.bays, strict=True)
-        return running | {f"bay {bay.number}": supervisor.run for bay, supervisor in bays}
+        await self._keep(running)
+
+    async def _keep(self, running: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for name, run in running.items():
+                kept = keep_running(
+                    name, run, self.world.notices, give_up_ballast=self.world.ballast.give_up
+                )
+                group.create_task(kept, name=name)
+
+    async def _ingest(self) -> None:
+        """Close the dockings that were cut short, then look after the bays."""
+        try:
+            for outcome in await close_interrupted_dockings(self.parts.ports, self.parts.settings):
+                _log.warning("interrupted docking closed", docking=outcome.docking_id)
+        except Exception as error:
+            for bay in self.bays:
+                bay.show_problem(DISK_FULL if is_full(error) else PART_FAILED, repr(error))
+            raise
+        self.parts.on_sealed()
+        await self._keep({bay.name: bay.run for bay in self.bays})
+
+    async def _keep_ballast(self) -> None:
+        while True:
+            await asyncio.sleep(_BALLAST_PAUSE_S)
+            await asyncio.to_thread(self.world.ballast.settle)
 
     async def snapshot(self) -> Snapshot:
         """Return how the dock stands."""
@@ -149,6 +173,7 @@ class _World:
     notices: NoticeStore
     store: OutboxStore
     staging: StagingDisk
+    ballast: Ballast
     client: TusClient
     registry: RegistryBook
 
@@ -159,6 +184,8 @@ async def _assemble(config: EdgeConfig) -> AsyncIterator[_Agent]:
     tls = client_context(ca=config.tls.ca, certificate=config.tls.certificate, key=config.tls.key)
     archive_keys = keyring(load_certificate_key(config.archive.signing_certificate))
     limits = UploadLimits(max_bytes_s=config.uplink.max_upload_bytes_s)
+    ballast = Ballast(config.storage.journal)
+    await asyncio.to_thread(ballast.settle)
     staging = await asyncio.to_thread(
         StagingDisk, config.storage.staging, reserve_bytes=config.storage.min_free_bytes
     )
@@ -176,6 +203,7 @@ async def _assemble(config: EdgeConfig) -> AsyncIterator[_Agent]:
             notices=notices,
             store=store,
             staging=staging,
+            ballast=ballast,
             client=client,
             registry=RegistryBook(await store.registry()),
         )

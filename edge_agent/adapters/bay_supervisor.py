@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 import structlog
 
+from edge_agent.adapters.ballast import is_full
 from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.bay_face import BayFace
 from edge_agent.adapters.directory_presence import Arrived, DirectoryPresence, Left
@@ -19,7 +20,7 @@ from edge_agent.adapters.notice_store import Notice, NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
-from edge_agent.adapters.task_keeper import PART_FAILED, disk_failure
+from edge_agent.adapters.task_keeper import DISK_FULL, PART_FAILED, disk_failure
 from edge_agent.adapters.vitals import Vitals
 from edge_agent.bay.machine import BayEvent
 from edge_agent.docking import run_docking
@@ -116,6 +117,11 @@ class BaySupervisor:
         self._sealed_tries = 0
         self._counted = (0, 0)
 
+    @property
+    def name(self) -> str:
+        """What the bay is called in logs and alerts."""
+        return f"bay {self._bay.number}"
+
     async def run(self) -> None:
         """Serve one recorder after the other, until cancelled; that seals nothing.
 
@@ -130,6 +136,10 @@ class BaySupervisor:
             )
             self._thread, self._presence = thread, presence
             await self._serve_all(presence)
+
+    def show_problem(self, code: str, text: str) -> None:
+        """Show why the bay is not looked at yet."""
+        self._face.show_problem((code, text))
 
     async def _serve_all(self, presence: DirectoryPresence) -> None:
         seen = cast("AsyncGenerator[Arrived | Left, None]", presence.changes())
@@ -182,6 +192,8 @@ class BaySupervisor:
         try:
             return await self._dock()
         except Exception as error:
+            if is_full(error):
+                return DockingOutcome(kind=OutcomeKind.ATTENTION, code=DISK_FULL, text=repr(error))
             if disk_failure(error) is not None:
                 raise
             _log.exception("a docking failed", bay=self._bay.number)

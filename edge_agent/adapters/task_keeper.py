@@ -9,10 +9,13 @@ from typing import Final
 
 import structlog
 
+from edge_agent.adapters.ballast import is_full
 from edge_agent.adapters.notice_store import Notice, NoticeStore
 
 # A part of the agent failed in a way that nobody foresaw: our bug.
 PART_FAILED: Final = "E-APP-701"
+# The dock's disk is so full that the journal cannot be written.
+DISK_FULL: Final = "E-STG-305"
 
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
@@ -33,14 +36,18 @@ async def keep_running(
     run: Callable[[], Awaitable[None]],
     notices: NoticeStore,
     *,
+    give_up_ballast: Callable[[], None] = lambda: None,
     first_pause_s: float = _FIRST_PAUSE_S,
 ) -> None:
     """Run a part of the agent again when it fails, until cancelled: recorders are read meanwhile.
+
+    A full disk stops no part for good: each makes room for the others, or waits for it.
 
     Args:
         name: For the log and the alert; each different failure raises one, once an hour.
         run: The part; it never returns.
         notices: Where the alert goes.
+        give_up_ballast: Blocking; called when the disk is full.
         first_pause_s: Before the second start; then twice as long each time, up to a minute.
 
     Raises:
@@ -55,16 +62,29 @@ async def keep_running(
             return await run()
         except Exception as error:
             fatal = disk_failure(error)
-            if fatal is not None:
+            if fatal is not None and not is_full(fatal):
                 raise fatal from error
             _log.exception("a part of the agent failed", part=name)
+            if fatal is not None:
+                await asyncio.to_thread(give_up_ballast)
             if _is_news(repr(error), told_s, now_s=loop.time()):
-                text = f"{name} failed and was started again: {error!r}"
-                await notices.raise_alert(Notice(code=PART_FAILED, text=text, facts={"part": name}))
+                await _tell(name, error, notices)
         if loop.time() - started_s > _LONGEST_PAUSE_S:
             pause_s = first_pause_s
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+async def _tell(name: str, error: Exception, notices: NoticeStore) -> None:
+    code, text = PART_FAILED, f"{name} failed and was started again: {error!r}"
+    if is_full(error):
+        code, text = DISK_FULL, f"the dock's disk is full: {name} failed, and is tried again"
+    try:
+        await notices.raise_alert(Notice(code=code, text=text, facts={"part": name}))
+    except sqlite3.OperationalError as again:
+        if not is_full(again):
+            raise
+        _log.exception("no room for an alert", code=code)
 
 
 def _is_news(what: str, told_s: dict[str, float], *, now_s: float) -> bool:

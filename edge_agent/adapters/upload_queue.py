@@ -173,7 +173,7 @@ class UploadQueue:
             heapq.heappush(self._waiting, behind)
 
     async def _pause(self, rounds: int) -> None:
-        """Only what was put back is left: wait, longer each time, or until there is a fresh file."""
+        """Only what was put back is left: wait, longer each time, or until a fresh file comes."""
         self._filled.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(self._limits.longest_wait_s, 2 ** min(rounds, 16))):

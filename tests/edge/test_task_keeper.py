@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,7 +8,8 @@ import pytest
 
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.notice_store import NoticeStore, plain_text
-from edge_agent.adapters.task_keeper import PART_FAILED, disk_failure, keep_running
+from edge_agent.adapters.task_keeper import DISK_FULL, PART_FAILED, disk_failure, keep_running
+from tests.simulators.full_database import full_database
 from tests.simulators.sealed_manifests import DOCK, NOW
 
 
@@ -79,6 +81,27 @@ async def test_our_own_bugs_are_no_disk_failure(notices: NoticeStore, bug: Excep
     await asyncio.wait({running})
 
     assert disk_failure(bug) is None
+
+
+async def test_a_full_disk_stops_no_part_for_good(notices: NoticeStore) -> None:
+    """The ballast goes, and the part runs again: what it does may make room."""
+    given_up: list[bool] = []
+    part = Part(OSError(errno.ENOSPC, "full"), ExceptionGroup("tasks", [full_database()]))
+    running = asyncio.create_task(
+        keep_running(
+            "freeing",
+            part.run,
+            notices,
+            give_up_ballast=lambda: given_up.append(True),
+            first_pause_s=0,
+        )
+    )
+    await part.working.wait()
+    running.cancel()
+    await asyncio.wait({running})
+
+    assert given_up == [True, True]
+    assert {alert.code for alert in await notices.undelivered_alerts()} == {DISK_FULL}
 
 
 @pytest.mark.parametrize(
