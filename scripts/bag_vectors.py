@@ -134,7 +134,7 @@ def _bad_bags(good: Bag) -> Mapping[FindingCode, tuple[str, Bag]]:
     changed_clip = good[clip].replace(b"bytes", b"bites")
     outside = good[MANIFEST_SHA256] + digest_lines([("../../secret", sha256_hex(b"secret"))])
     other_officer = _swapped(good, CONTENTS, b'"officer": "012345"', b'"officer": "543210"')
-    other_date = _swapped(good, INFORMATION, b"Date: 2026-11-23", b"Date: 2026-11-22")
+    other_time = _swapped(good, INFORMATION, b"T18:30:00", b"T18:31:00")
     return {
         FindingCode.BAG_FILE_MISSING: (
             "the clip was taken away",
@@ -152,7 +152,7 @@ def _bad_bags(good: Bag) -> Mapping[FindingCode, tuple[str, Bag]]:
             "bagit.txt is of another version",
             _hidden(_swapped(good, DECLARATION, b"1.0", b"0.97")),
         ),
-        FindingCode.BAG_TAG_DIFFERS: ("the date in bag-info.txt was changed", other_date),
+        FindingCode.BAG_TAG_DIFFERS: ("the time in bag-info.txt was changed", other_time),
         FindingCode.BAG_SIGNATURE_WRONG: (
             "another key signed the dock's manifest, under the dock's key id and certificate",
             _hidden(_signed_by(good, signing_key("somebody else"))),

@@ -3,13 +3,14 @@
 Digest lines are what sha256sum writes, so that ``sha256sum -c`` reads them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Final
 
 from protocol.digest import sha256_hex
+from protocol.manifest import Manifest, Recording, StagedFile
 from server_agent.archive.contents import describe, encode_contents
 from server_agent.archive.layout import docking_bag_name
 from server_agent.archive.names import is_safe_name
@@ -36,6 +37,17 @@ REQUIRED_TAGS: Final = frozenset(
         *(DECLARATION, INFORMATION, MANIFEST_SHA256, TAG_MANIFEST),
         *(ENVELOPE, PAYLOAD, SIGNATURE, DOCK_CERTIFICATE, CA_CERTIFICATE, CONTENTS),
     }
+)
+
+BAGGING_DATE: Final = "Bagging-Date"
+CLOSED_AT: Final = "Bayward-Closed-At"
+# All that bag-info.txt says, in its order.
+LABELS: Final = (
+    *("Source-Organization", BAGGING_DATE, "Payload-Oxum", "External-Identifier"),
+    *("Internal-Sender-Identifier", "Bag-Software-Agent", CLOSED_AT),
+    *("Bayward-Dock", "Bayward-Manifest-Sequence", "Bayward-Manifest-SHA256"),
+    *("Bayward-Docking", "Bayward-Recorder", "Bayward-Officer", "Bayward-Recorded-On"),
+    "Bayward-Evidence-Level",
 )
 
 DECLARATION_TEXT: Final = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
@@ -114,27 +126,77 @@ def bag_info(request: BagRequest, bagging: Bagging) -> bytes:
     Raises:
         ValueError: Our own mistake: a value of *bagging* is not one line.
     """
-    manifest, recording = request.manifest, request.recording
-    size_bytes = sum(bag_file.file.size_bytes for bag_file in request.files)
-    officer = (recording.officer if recording else None) or manifest.officer
-    fields = [
-        ("Source-Organization", bagging.organisation),
-        ("Bagging-Date", bagging.closed_at.date().isoformat()),
-        ("Payload-Oxum", f"{size_bytes}.{len(request.files)}"),
-        ("External-Identifier", bag_name(request)),
-        ("Internal-Sender-Identifier", manifest.manifest_id),
-        ("Bag-Software-Agent", bagging.software),
-        ("Bayward-Closed-At", bagging.closed_at.isoformat(timespec="seconds")),
-        ("Bayward-Dock", manifest.dock),
-        ("Bayward-Manifest-Sequence", str(manifest.sequence)),
-        ("Bayward-Manifest-SHA256", sha256_hex(request.payload)),
-        ("Bayward-Docking", manifest.docking_id),
-        ("Bayward-Recorder", manifest.recorder.recorder_id),
-        ("Bayward-Officer", officer or ""),
-        ("Bayward-Recorded-On", recording.recorded_on.isoformat() if recording else ""),
-        ("Bayward-Evidence-Level", _lowest_evidence(request)),
-    ]
-    return "".join(_line(label, value) for label, value in fields if value).encode()
+    staged = [bag_file.file for bag_file in request.files]
+    told = {
+        "Source-Organization": bagging.organisation,
+        BAGGING_DATE: bagging.closed_at.date().isoformat(),
+        "Bag-Software-Agent": bagging.software,
+        CLOSED_AT: bagging.closed_at.isoformat(timespec="seconds"),
+        **derived_labels(request.manifest, request.recording, staged, request.payload),
+    }
+    return "".join(_line(label, told[label]) for label in LABELS if told[label]).encode()
+
+
+def derived_labels(
+    manifest: Manifest, recording: Recording | None, staged: Sequence[StagedFile], payload: bytes
+) -> dict[str, str]:
+    """Return what bag-info.txt repeats of the dock's manifest; a label with "" is left out.
+
+    Args:
+        manifest: The dock's claim.
+        recording: One of its recordings; None for its other files.
+        staged: The bag's files.
+        payload: The manifest's exact bytes.
+    """
+    name = (
+        recording.recording_id
+        if recording is not None
+        else docking_bag_name(manifest.docking_id, manifest.part)
+    )
+    return {
+        "Payload-Oxum": f"{sum(file.size_bytes for file in staged)}.{len(staged)}",
+        "External-Identifier": name,
+        "Internal-Sender-Identifier": manifest.manifest_id,
+        "Bayward-Dock": manifest.dock,
+        "Bayward-Manifest-Sequence": str(manifest.sequence),
+        "Bayward-Manifest-SHA256": sha256_hex(payload),
+        "Bayward-Docking": manifest.docking_id,
+        "Bayward-Recorder": manifest.recorder.recorder_id,
+        "Bayward-Officer": (recording.officer if recording else None) or manifest.officer or "",
+        "Bayward-Recorded-On": recording.recorded_on.isoformat() if recording else "",
+        "Bayward-Evidence-Level": min(file.evidence.value for file in staged),
+    }
+
+
+def false_labels(
+    information: Mapping[str, str], derived: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Yield each label of bag-info.txt that says something else than the dock, and what is wrong.
+
+    Args:
+        information: From `read_bag_info`.
+        derived: From `derived_labels`.
+    """
+    for label, value in derived.items():
+        if information.get(label, "") != value:
+            yield label, f"is not {value!r}" if value else "is none of the dock's"
+    ours = {label.casefold() for label in LABELS}
+    for label in information.keys() - set(LABELS):
+        if label.casefold().startswith("bayward-") or label.casefold() in ours:
+            yield label, "is no label of ours"
+    closed_at = read_closed_at(information)
+    if closed_at is not None and information.get(BAGGING_DATE) != closed_at.date().isoformat():
+        yield BAGGING_DATE, f"is not the date of {CLOSED_AT}"
+
+
+def read_closed_at(information: Mapping[str, str]) -> datetime | None:
+    """Return when the archive closed the bag, by bag-info.txt; None if that says no moment."""
+    try:
+        closed_at = datetime.fromisoformat(information.get(CLOSED_AT, ""))
+        closed_at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return closed_at if closed_at.tzinfo is not None else None
 
 
 def read_bag_info(untrusted: bytes) -> dict[str, str] | None:
@@ -163,10 +225,6 @@ def is_bag_path(path: str) -> bool:
         and path.isprintable()
         and "\\" not in path
     )
-
-
-def _lowest_evidence(request: BagRequest) -> str:
-    return min(bag_file.file.evidence.value for bag_file in request.files)
 
 
 def _line(label: str, value: str) -> str:

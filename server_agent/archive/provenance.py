@@ -4,7 +4,7 @@ Numbered as docs/verify.md numbers the same steps:
 
 1. the envelope, the payload beside it and the raw signature are one and the same;
 2. the certificate is by the site's authority, for the dock that the manifest names, and was valid
-   when the manifest was sealed;
+   when the archive closed the bag: a dock's own clock may be dead;
 3. the key of that certificate signed the payload;
 4. what the bag lists and says of itself is what the signed manifest promises.
 """
@@ -18,7 +18,6 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
-from protocol.digest import sha256_hex
 from protocol.envelope import Sealed, parse_statement, pre_authentication_encoding, take_apart
 from protocol.errors import KeyFormatError, ProtocolError
 from protocol.findings import Finding, FindingCode
@@ -27,6 +26,7 @@ from protocol.manifest import Manifest
 from protocol.versions import Statement
 from server_agent.archive.bag import (
     CA_CERTIFICATE,
+    CLOSED_AT,
     CONTENTS,
     DATA,
     DOCK_CERTIFICATE,
@@ -36,9 +36,17 @@ from server_agent.archive.bag import (
     MANIFEST_SM3,
     PAYLOAD,
     SIGNATURE,
+    derived_labels,
+    false_labels,
     read_bag_info,
+    read_closed_at,
 )
-from server_agent.archive.contents import BagContents, contradictions_with, parse_contents
+from server_agent.archive.contents import (
+    BagContents,
+    contradictions_with,
+    parse_contents,
+    promised_files,
+)
 from server_agent.archive.layout import docking_bag_name, is_misplaced
 from server_agent.archive.verification import Claims, Tags, finding
 
@@ -165,9 +173,14 @@ def _judge_certificate(
         yield finding(
             wrong, DOCK_CERTIFICATE, f"for {dock.names!r}; the manifest is by {manifest.dock!r}"
         )
-    if not dock.valid_from <= manifest.sealed_at <= dock.valid_until:
-        sealed_at = manifest.sealed_at.isoformat()
-        yield finding(wrong, DOCK_CERTIFICATE, f"not valid at {sealed_at}, when it was used")
+    information = read_bag_info(tags.content.get(INFORMATION, b"")) or {}
+    closed_at = read_closed_at(information)
+    if closed_at is None:
+        # Without a moment nothing is proved; a bag-info.txt that cannot be read is a finding too.
+        yield finding(wrong, DOCK_CERTIFICATE, f"{INFORMATION} has no {CLOSED_AT} to judge it at")
+    elif not dock.valid_from <= closed_at <= dock.valid_until:
+        at = closed_at.isoformat()
+        yield finding(wrong, DOCK_CERTIFICATE, f"not valid at {at}, when the bag was closed")
 
 
 def _authorities(pem: bytes) -> list[x509.Certificate]:
@@ -211,18 +224,15 @@ def _judge_content(
     sm3 = {path: file.digests.sm3 for path, file in described.items()}
     if claims.sm3 is not None and sm3 != claims.sm3:
         yield finding(differs, MANIFEST_SM3, "lists other content than the dock's manifest")
-    size_bytes = sum(file.size_bytes for file in contents.files)
-    expected = {
-        "Payload-Oxum": f"{size_bytes}.{len(contents.files)}",
-        "External-Identifier": _bag_name(contents),
-        "Internal-Sender-Identifier": manifest.manifest_id,
-        "Bayward-Dock": manifest.dock,
-        "Bayward-Manifest-SHA256": sha256_hex(tags.content[PAYLOAD]),
-    }
+    promised = promised_files(manifest, contents)
     information = read_bag_info(tags.content.get(INFORMATION, b""))
-    for label, value in expected.items() if information else ():
-        if information is not None and information.get(label) != value:
-            yield finding(differs, INFORMATION, f"{label} is not {value}")
+    if promised is None or information is None:
+        return  # each is a finding of its own
+    recordings = {one.recording_id: one for one in manifest.recordings}
+    recording = recordings[contents.recording.recording_id] if contents.recording else None
+    derived = derived_labels(manifest, recording, promised, tags.content[PAYLOAD])
+    for label, problem in false_labels(information, derived):
+        yield finding(differs, INFORMATION, f"{label} {problem}")
 
 
 def _judge_location(

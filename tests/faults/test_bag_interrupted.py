@@ -14,7 +14,7 @@ from runtime import durable
 from server_agent.adapters import bag_writer
 from server_agent.adapters.bag_verifier import verify_bag
 from server_agent.adapters.bag_writer import BagWriter
-from tests.simulators.bag_site import BagSite, build_site
+from tests.simulators.bag_site import CLOSED_AT, BagSite, build_site
 
 # Every system call by which the writer changes the disk, but for the rename, which is followed by
 # a sync: the power that goes there goes after the rename.
@@ -59,7 +59,7 @@ def interruptions(
     """Yield an archive after a fault at the first step, at the second, and so on to the last."""
     request = site.request(site.manifest.recordings[0])
     for lets_through in itertools.count():
-        writer = BagWriter(folder / str(lets_through))
+        writer = BagWriter(folder / str(lets_through), clock=lambda: CLOSED_AT)
         site.fill(writer, request)
         with monkeypatch.context() as patch:
             fuse = Fuse(patch, lets_through, fault)
@@ -122,7 +122,7 @@ def test_everything_is_synced_before_the_rename(
 ) -> None:
     """Each file and folder of a bag is synced before it gets its place, both parents after."""
     request = site.request(site.manifest.recordings[0])
-    writer = BagWriter(tmp_path / "archive")
+    writer = BagWriter(tmp_path / "archive", clock=lambda: CLOSED_AT)
     bag = site.fill(writer, request)
     synced: list[Path] = []
     before: list[Path] = []

@@ -16,7 +16,7 @@ from protocol.envelope import MAX_ENVELOPE_BYTES, parse_statement, seal, sign_st
 from protocol.findings import FindingCode
 from protocol.identifiers import DockId
 from protocol.keys import SigningKey
-from protocol.manifest import Manifest, name_of
+from protocol.manifest import FileName, Manifest, name_of
 from protocol.receipt import Receipt
 from protocol.registry import DockEntry, RecorderEntry, Registry
 from protocol.versions import Statement
@@ -294,6 +294,14 @@ def _nul(manifest: Manifest) -> Manifest:
     return replace(manifest, other_files=(replace(staged("a", b"a"), name=name_of(b"a\0b")),))
 
 
+def _named(path: str, raw_path: bytes) -> Callable[[Manifest], Manifest]:
+    def changed(manifest: Manifest) -> Manifest:
+        file = replace(staged("a", b"a"), name=FileName(path=path, raw_path=raw_path))
+        return replace(manifest, other_files=(file,))
+
+    return changed
+
+
 def _year_zero(manifest: Manifest) -> Manifest:
     return replace(manifest, docked_at=datetime.fromisoformat("0001-01-01T00:00:00+14:00"))
 
@@ -309,8 +317,14 @@ def _year_zero(manifest: Manifest) -> Manifest:
         _year_zero,
         lambda manifest: replace(manifest, part=1 << 31),
         lambda manifest: replace(manifest, other_files=(staged("DCIM/1/0001.MP4", b"x"),)),
+        _named("LOG/trash.log", b"DCIM/evidence.MP4"),
+        _named("LOG/a.log", b"LOG/a.log"),
+        _named("LOG/\\xb8.log", b"LOG/\xb7.log"),
     ],
-    ids=["recording", "negative", "33 bits", "huge", "NUL", "year 0", "part", "path"],
+    ids=[
+        *("recording", "negative", "33 bits", "huge", "NUL", "year 0", "part", "path"),
+        *("two names", "needless bytes", "other bytes"),
+    ],
 )
 def test_9_contradiction(change: Callable[[Manifest], Manifest]) -> None:
     """Check 9: what contradicts itself, or fits no catalogue, is refused in its place."""
@@ -318,6 +332,23 @@ def test_9_contradiction(change: Callable[[Manifest], Manifest]) -> None:
     manifest = change(dock.claim().manifest)
 
     found = refusal(admit(dock.sign(manifest).envelope))
+
+    assert found.code is FindingCode.MANIFEST_CONTRADICTS
+    assert found.keeps_place
+
+
+def test_9_a_name_that_is_no_text() -> None:
+    """Check 9: exact bytes beside their text are accepted where the text is theirs."""
+    dock = claimant()
+    file = replace(staged("a", b"a"), name=name_of(b"LOG/\xb7\xa8.log"))
+    manifest = replace(dock.claim().manifest, other_files=(file,))
+
+    assert isinstance(admit(dock.sign(manifest).envelope), Accepted)
+
+
+def test_9_docking_claimed_before() -> None:
+    """Check 9: a part of a docking belongs to one manifest."""
+    found = refusal(admit(claimant().claim().envelope, docking_is_taken=True))
 
     assert found.code is FindingCode.MANIFEST_CONTRADICTS
     assert found.keeps_place

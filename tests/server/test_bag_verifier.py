@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,17 @@ def test_clip_replaced_by_another(bag: Bagged) -> None:
         ("bayward/recording.json", b"2026-11-21", b"2026-11-22"),
         ("bag-info.txt", b"Payload-Oxum: 1", b"Payload-Oxum: 2"),
         ("bag-info.txt", b"Bayward-Dock: dock-01", b"Bayward-Dock: dock-02"),
+        ("bag-info.txt", b"Bayward-Officer: 012345", b"Bayward-Officer: 999999"),
+        ("bag-info.txt", b"Bayward-Officer: 012345\n", b""),
+        ("bag-info.txt", b"Bayward-Recorder: R-0001", b"Bayward-Recorder: R-0002"),
+        ("bag-info.txt", b"Bayward-Recorded-On: 2026-11-21", b"Bayward-Recorded-On: 2026-11-20"),
+        ("bag-info.txt", b"Evidence-Level: L2", b"Evidence-Level: L3"),
+        ("bag-info.txt", b"Bayward-Docking: 01", b"Bayward-Docking: 02"),
+        ("bag-info.txt", b"Manifest-Sequence: 1", b"Manifest-Sequence: 2"),
+        ("bag-info.txt", b"Bagging-Date: 2026-11-23", b"Bagging-Date: 2026-11-24"),
+        ("bag-info.txt", b"Bayward-Dock:", b"Bayward-Case: 7\nBayward-Dock:"),
+        ("bag-info.txt", b"Bayward-Dock:", b"bayward-officer: 999999\nBayward-Dock:"),
+        ("bag-info.txt", b"Bayward-Dock:", b"payload-oxum: 1.1\nBayward-Dock:"),
     ],
 )
 def test_told_otherwise_than_signed(bag: Bagged, name: str, old: bytes, new: bytes) -> None:
@@ -253,12 +265,25 @@ def test_certificate_of_another_dock(bag: Bagged) -> None:
     assert bag.codes() == [FindingCode.BAG_CERTIFICATE_WRONG]
 
 
-def test_signed_before_its_certificate(tmp_path: Path) -> None:
-    """A manifest that was sealed when the certificate did not hold yet is F-BAG-008."""
-    early = ISSUED_AT.replace(year=2015)
-    [bag, _] = bags_of(tmp_path, sealed_at=early)
+def test_closed_before_its_certificate(tmp_path: Path) -> None:
+    """A bag that was closed when the dock's certificate did not hold yet is F-BAG-008."""
+    [bag, _] = bags_of(tmp_path, closed_at=ISSUED_AT.replace(year=2015))
 
     assert bag.codes() == [FindingCode.BAG_CERTIFICATE_WRONG]
+
+
+def test_closed_at_no_moment(bag: Bagged) -> None:
+    """Without the moment when the bag was closed the certificate proves nothing: F-BAG-008."""
+    bag.replace("bag-info.txt", b"Closed-At: 2026", b"Closed-At: then, 2026")
+    bag.seal()
+
+    assert bag.codes() == [FindingCode.BAG_CERTIFICATE_WRONG]
+
+
+def test_dock_with_a_dead_clock(tmp_path: Path) -> None:
+    """A dock that believes it is 1970 signs good manifests: the archive knows when they came."""
+    for bag in bags_of(tmp_path, sealed_at=datetime(1970, 1, 1, 0, 5, tzinfo=UTC)):
+        assert bag.codes() == []
 
 
 @pytest.mark.parametrize(

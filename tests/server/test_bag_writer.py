@@ -20,7 +20,7 @@ from server_agent.adapters.bag_verifier import verify_bag
 from server_agent.adapters.bag_writer import BagWriter
 from server_agent.archive.request import BagRequest
 from server_agent.errors import BagOccupiedError, ReadBackError
-from tests.simulators.bag_site import BagSite, build_site
+from tests.simulators.bag_site import CLOSED_AT, BagSite, build_site
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +32,7 @@ def site(tmp_path: Path) -> BagSite:
 
 @pytest.fixture
 def writer(tmp_path: Path) -> BagWriter:
-    return BagWriter(tmp_path / "archive")
+    return BagWriter(tmp_path / "archive", clock=lambda: CLOSED_AT)
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_stock_openssl_gives_the_same_sm3(site: BagSite, tmp_path: Path) -> None
 
 def test_receipt_can_be_written(site: BagSite, tmp_path: Path) -> None:
     """What the writer says of its bags is what the dock expects in a receipt."""
-    writer = BagWriter(tmp_path / "archive")
+    writer = BagWriter(tmp_path / "archive", clock=lambda: CLOSED_AT)
     for request in site.requests():
         site.fill(writer, request)
     payload_sha256 = sha256_hex(site.requests()[0].payload)

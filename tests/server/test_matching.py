@@ -18,9 +18,12 @@ from protocol.findings import FindingCode
 from protocol.identifiers import OfficerId
 from protocol.manifest import Manifest, Recording
 from protocol.receipt import Admission, Receipt, Refusal
+from protocol.topics import Channel, of_dock
 from server_agent.adapters import bag_writer
 from server_agent.adapters.bag_verifier import verify_bag
 from server_agent.archive.verification import BagReport
+from server_agent.arrivals import Arrivals
+from server_agent.catalogue.book import Received
 from tests.simulators.archive_site import DOCK, OTHER_DOCK, lay_out_site
 from tests.simulators.claims import Claim, Claimant
 from tests.simulators.intake_bench import IntakeBench
@@ -299,3 +302,49 @@ async def test_a_docking_is_claimed_once(bench: IntakeBench, claimant: Claimant)
     assert bench.missing(third)
     await bench.publish([second])
     assert isinstance(bench.last[second.manifest.manifest_id], Refusal)
+
+
+async def test_refused_for_another_reason_is_another_message(
+    bench: IntakeBench, claimant: Claimant
+) -> None:
+    """The same bytes on another topic hide no fork: each is kept and counted for itself."""
+    await bench.publish([claimant.claim()])
+    forked = Claimant(DOCK, bench.site.key(DOCK), label="fork").claim(recordings=[[b"false"]])
+    for dock in (OTHER_DOCK, DOCK, DOCK):
+        topic = of_dock(dock, Channel.MANIFESTS)
+        received = Received(untrusted_topic=topic, untrusted_body=forked.envelope)
+        await bench.admitter.take([received])
+
+    kept = rows(bench, "SELECT topic, code, times FROM refused_messages ORDER BY topic")
+    assert kept == [
+        (of_dock(DOCK, Channel.MANIFESTS), "F-ADM-007", 2),
+        (of_dock(OTHER_DOCK, Channel.MANIFESTS), "F-ADM-004", 1),
+    ]
+    assert [row[0] for row in rows(bench, "SELECT code FROM alerts")] == ["F-ADM-007"]
+
+
+async def test_what_cannot_be_closed_is_not_tried_for_ever(
+    bench: IntakeBench, claimant: Claimant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep leaves alone what only a person can help; what comes in meanwhile goes on."""
+    claim = claimant.claim(recordings=[CLIPS])
+    await bench.publish([claim])
+    name = claim.manifest.recordings[0].recording_id
+    (bench.site.archive / "2026/11/22/_unfiled" / name).mkdir(parents=True)
+    await send_missing(bench, claim)
+    tried: list[object] = []
+    monkeypatch.setattr(bench.archiver, "close", tried.append)
+    await bench.archiver.sweep()
+    await bench.archive()
+
+    assert [row[0] for row in rows(bench, "SELECT code FROM alerts")] == ["E-ARC-102"]
+    assert tried == []
+
+
+def test_a_number_waits_once() -> None:
+    """Named again and again, a group waits in its first place."""
+    arrivals = Arrivals()
+    for number in (3, 1, 3, 2, 1):
+        arrivals.put_nowait(number)
+
+    assert [arrivals.get_nowait() for _ in range(arrivals.qsize())] == [3, 1, 2]

@@ -175,10 +175,17 @@ def test_certificate_of_another_dock(bag: Bagged, tmp_path: Path) -> None:
 
 
 def test_certificate_that_did_not_hold(tmp_path: Path) -> None:
-    """A manifest that was sealed years before its certificate fails at step 3."""
-    bag = next(bags_of(tmp_path, sealed_at=ISSUED_AT.replace(year=2015)))
+    """A bag that was closed years before its dock's certificate fails at step 3."""
+    bag = next(bags_of(tmp_path, closed_at=ISSUED_AT.replace(year=2015)))
 
     assert done_with(bag, tmp_path) == "3"
+
+
+def test_dock_with_a_dead_clock(tmp_path: Path) -> None:
+    """A manifest that its dock dates to 1970 passes: the archive's time decides."""
+    bag = next(bags_of(tmp_path, sealed_at=ISSUED_AT.replace(year=1970)))
+
+    assert done_with(bag, tmp_path) is None
 
 
 @pytest.mark.parametrize("at", [5, 40])

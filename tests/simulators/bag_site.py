@@ -43,6 +43,7 @@ from server_agent.pki.folder import PkiFolder
 DOCK: Final = DockId("dock-01")
 SEALED_AT: Final = datetime(2026, 11, 23, 9, 31, tzinfo=UTC)
 ISSUED_AT: Final = datetime(2026, 11, 1, tzinfo=UTC)
+CLOSED_AT: Final = datetime(2026, 11, 23, 10, 15, tzinfo=UTC)
 RECORDED_ON: Final = date(2026, 11, 21)
 
 CLIPS: Final[Mapping[bytes, bytes]] = {
@@ -61,6 +62,7 @@ class BagSite:
     manifest: Manifest
     envelope: bytes
     content: Mapping[str, bytes]
+    closed_at: datetime
 
     @property
     def ca_pem(self) -> bytes:
@@ -112,7 +114,7 @@ class BagSite:
 
     def archive(self, root: Path) -> list[Path]:
         """Close every bag of the manifest below *root*, and return where they stand."""
-        writer = BagWriter(root)
+        writer = BagWriter(root, clock=lambda: self.closed_at)
         bags: list[Path] = []
         for request in self.requests():
             self.fill(writer, request)
@@ -129,6 +131,7 @@ def build_site(
     label: str = "1",
     sealed_at: datetime = SEALED_AT,
     issued_at: datetime = ISSUED_AT,
+    closed_at: datetime = CLOSED_AT,
 ) -> BagSite:
     """Make an authority in *directory*, and a manifest of one recording and other files.
 
@@ -138,8 +141,9 @@ def build_site(
         others: The other files, likewise.
         with_sm3: Whether the dock computed SM3.
         label: Another label gives other identifiers.
-        sealed_at: When the dock signed.
+        sealed_at: When the dock signed, by its own clock.
         issued_at: When the dock got its certificate.
+        closed_at: When the archive closes its bags.
     """
     pki = PkiFolder(directory)
     pki.create_authority(issued_at)
@@ -159,6 +163,7 @@ def build_site(
             hashlib.sha256(content).hexdigest(): content
             for content in (*clips.values(), *others.values())
         },
+        closed_at=closed_at,
     )
 
 
