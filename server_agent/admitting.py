@@ -221,10 +221,15 @@ class Admitter:
                 if part.taken >= at_least and _has_rival(one, settlement.book):
                     part.promoting.add(one.dock)
                     break
-                part.taken += 1
                 if isinstance(one, str):
+                    part.taken += 1
                     alerts.append((one, received))
-                elif (refused := await window.judge(one)) is not None:
+                    continue
+                refused = await window.judge(one)
+                if refused is not None and refused.dock in settlement.changes.heads:
+                    break  # there may be room once what waits is admitted
+                part.taken += 1
+                if refused is not None:
                     replies.append(self._send_away(received, refused))
                 else:
                     replies.append(settlement.settle(received, one))

@@ -14,6 +14,7 @@ from protocol.chain import ChainHead
 from protocol.identifiers import DockId, ManifestId, RecorderId
 from protocol.keys import KeyId
 from protocol.manifest import Manifest
+from server_agent.adapters.refused_quota import apply_quota
 from server_agent.catalogue import queries
 from server_agent.catalogue.book import Book, Changes, Kept
 from server_agent.catalogue.rows import Row, file_rows, group_row
@@ -118,6 +119,7 @@ async def keep_refused(connection: AsyncConnection, rows: Sequence[Row]) -> list
         for row in await _found(connection, queries.refused_known, digests)
     }
     new = [row | {"times": times[key]} for key, row in refused.items() if key not in known]
+    new = await apply_quota(connection, new)
     await _add(connection, queries.add_refused(), new)
     await _add(
         connection,

@@ -205,7 +205,10 @@ async def test_dock_writes_its_own_topics(site: Site, word: str) -> None:
     "topic",
     [
         *(f"{OF_OTHER}/{word}" for word in ("status", "bays/1", "metrics", "alerts", "manifests")),
-        *(f"{OF_DOCK}/{word}" for word in ("receipts", "bays/0", "bays/100", "bays", "x", "bays/1/x")),
+        *(
+            f"{OF_DOCK}/{word}"
+            for word in ("receipts", "bays/0", "bays/100", "bays", "x", "bays/1/x")
+        ),
         *(SITE, "bayward/v1/site", "bayward/v1/docks", "x", "$SYS/broker/x"),
     ],
 )
