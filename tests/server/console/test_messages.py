@@ -108,7 +108,9 @@ def test_every_code_that_shows_has_its_sentence() -> None:
     """A code that a dock can report is said in the reader's language: see wording.py."""
     page = (FOLDER.parents[1] / "docs/errors.md").read_text(encoding="utf-8")
 
-    assert not set(SHOWN.findall(page)) - set(wording.PROBLEMS)
+    missing = sorted(set(SHOWN.findall(page)) - set(wording.PROBLEMS))
+
+    assert not missing, "give each a sentence in wording.py and in both .po files"
 
 
 @pytest.mark.parametrize("language", Language)
