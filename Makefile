@@ -9,18 +9,17 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PY := .venv/bin/python
 ARGS ?=
 JOBS ?= 2
-catalogues := $(patsubst %.po,%.mo,$(wildcard server_agent/console/locale/*/LC_MESSAGES/console.po))
 
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
-demo: packages-demo venv-demo assets catalogues ## set up and run the main job; ARGS=--once ends when all is archived
+demo: packages-demo venv-demo assets ## set up and run the main job; ARGS=--once ends when all is archived
 	@$(PY) -m demo $(ARGS)
 
 .PHONY: test
-test: packages-test venv-dev assets catalogues ## set up and run the whole suite; ARGS are pytest's
+test: packages-test venv-dev assets ## set up and run the whole suite; ARGS are pytest's
 	@$(PY) -m pytest -n $(JOBS) $(ARGS) tests
 
 .PHONY: check
@@ -35,7 +34,7 @@ check: packages-python venv-dev ## lint, format, types, import contracts, genera
 	@if [[ -x scripts/check-generated ]]; then echo "check: generated files"; scripts/check-generated; fi
 
 .PHONY: bench
-bench: packages-bench venv-dev assets catalogues ## the measured figures beside their peers
+bench: packages-bench venv-dev assets ## the measured figures beside their peers
 	@$(PY) -m bench $(ARGS)
 
 .PHONY: clean
@@ -43,15 +42,10 @@ clean: ## remove everything that these targets made
 	@if [[ -d .demo ]]; then chmod -R u+w .demo; fi
 	@rm -rf .venv .demo dist build bench/results server_agent/console/static/vendor
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	@find . -name .git -prune -o \( -name __pycache__ -o -name '*.mo' \) -prune -exec rm -rf {} +
+	@find . -name .git -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 # Steps of the targets above. Each looks first, and says one line when it has something to do.
-.PHONY: packages-python packages-demo packages-bench packages-test venv-demo venv-dev assets catalogues
+.PHONY: packages-python packages-demo packages-bench packages-test venv-demo venv-dev assets
 packages-python packages-demo packages-bench packages-test: packages-%: ; @scripts/system-packages $*
 venv-demo venv-dev: venv-%: ; @scripts/venv $*
 assets: ; @scripts/console-assets
-catalogues: $(catalogues) ; @:
-
-%.mo: %.po
-	@echo "messages: $<"
-	@$(PY) -m babel.messages.frontend --quiet compile --input-file $< --output-file $@
