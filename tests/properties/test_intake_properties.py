@@ -19,7 +19,7 @@ from protocol.manifest import RecorderFacts
 from protocol.receipt import Receipt, check_receipt
 from protocol.versions import Statement
 from server_agent.intake.alerts import read_alert
-from server_agent.intake.checks import Accepted, History, Refused, examine, read_claim
+from server_agent.intake.checks import Accepted, History, Refused, Waiting, examine, read_claim
 from tests.server.test_admission_checks import DOCK, KEY, SITE, TOPIC
 from tests.simulators.archive_site import DOCK as SITE_DOCK
 from tests.simulators.archive_site import lay_out_site
@@ -65,7 +65,7 @@ def test_any_field_with_any_value_has_a_verdict(field: str, value: object) -> No
 
     verdict = examine(TOPIC, envelope, site=SITE, history=lambda _claim: History(head=GENESIS))
 
-    assert isinstance(verdict, Accepted | Refused)
+    assert isinstance(verdict, Accepted | Refused | Waiting)
 
 
 @given(data=st.data())
