@@ -2,43 +2,45 @@
 
 Blocking work is done in a thread of the docking's own: a recorder that hangs holds up no other
 bay. A cancelled docking seals nothing: it stays open in the journal, and is closed at the next
-start by `close_interrupted_dockings`, or when a recorder comes into the same bay.
+start by `close_interrupted_dockings`, or when a recorder comes into the same bay, or the same
+recorder into another one.
 """
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 from edge_agent.errors import (
     CopyDiffersError,
     EdgeError,
-    ProfileError,
     RecorderBusyError,
     SizeMismatchError,
+    SourceChangedError,
     SourceUnreadableError,
     SourceVanishedError,
     UnidentifiedRecorderError,
     UnregisteredRecorderError,
 )
 from edge_agent.file_copier import NO_SPACE, FileCopier
-from edge_agent.ingest.files import FileId, FileKey, FileState
-from edge_agent.ingest.grouping import group_clips
+from edge_agent.ingest.files import Device, FileId, FileKey, FileRow
 from edge_agent.ingest.identity import (
     MAX_IDENTITY_FILE_BYTES,
     Identity,
     identify,
     identity_files,
 )
-from edge_agent.ingest.inventory import FoundClip, FoundFile, Listing, found_file, take_listing
+from edge_agent.ingest.inventory import Listing, listed_keys, take_listing
 from edge_agent.ingest.plan import CopyStep
 from edge_agent.ingest.profile import Profile
 from edge_agent.ingest.progress import BayProgress, RateMeter
-from edge_agent.ingest.survey import survey
+from edge_agent.ingest.recognising import recognise
+from edge_agent.ingest.survey import TO_BE_SEEN, survey
 from edge_agent.ingest.volume import Volume
-from edge_agent.manifest.sealing import Content, DockingFacts, SealedManifest, seal_docking
+from edge_agent.interrupted import close_interrupted, outcome, seal, unix_ms
+from edge_agent.manifest.sealing import Content
 from edge_agent.manifest.settling import Seen, settle
 from edge_agent.one_thread import OneThread
 from edge_agent.ports import (
@@ -53,20 +55,14 @@ from edge_agent.ports import (
 )
 from protocol.findings import MAX_DETAIL_CHARACTERS, Finding, FindingCode
 from protocol.identifiers import BayNumber, DockingId
-from protocol.manifest import ClockFacts, IncompleteReason, RecorderFacts, name_of
+from protocol.manifest import IncompleteReason, NotTaken, RecorderFacts, name_of
 from protocol.registry import RecorderEntry
 
 Report = Callable[[BayProgress], None]
 
-# After these a recorder was read to its end, but not all that is on it is known.
-_TO_BE_SEEN: Final = frozenset(
-    {
-        FindingCode.PATH_TOO_LONG,
-        FindingCode.TOO_MANY_ENTRIES,
-        FindingCode.UNREADABLE_DIRECTORY,
-        FindingCode.UNREADABLE_FILE,
-    }
-)
+# So often a recorder that is still being written to is listed and read again.
+_MAX_ROUNDS: Final = 3
+_NEVER_STILL: Final = f"still written to after {_MAX_ROUNDS} listings: not all of it was read"
 
 
 async def run_docking(
@@ -105,28 +101,21 @@ async def run_docking(
             return _not_begun(OutcomeKind.REFUSED, error)
         except (SourceUnreadableError, RecorderBusyError) as error:
             return _not_begun(OutcomeKind.ATTENTION, error)
-        docking = _Docking(
-            opened, identity.profile, volume, thread, ports=ports, settings=settings, report=report
-        )
-        await docking.prepare(listing, docked_at)
-        await docking.read()
-        return await docking.close()
-
-
-async def close_interrupted_dockings(
-    ports: DockingPorts, settings: DockingSettings
-) -> tuple[DockingOutcome, ...]:
-    """Close every docking that the journal has as open, at the agent's start.
-
-    What is whole is sealed; the rest is listed as not taken because the agent stopped, and is held
-    until the recorder is back. A docking of a model that has no profile any more stays open.
-    """
-    return tuple(
-        [
-            await _close_interrupted(opened, ports, settings)
-            for opened in await ports.journal.open_dockings()
-        ]
-    )
+        try:
+            docking = _Docking(
+                opened,
+                identity.profile,
+                volume,
+                thread,
+                ports=ports,
+                settings=settings,
+                report=report,
+                docked_at=docked_at,
+            )
+            await docking.take(listing)
+            return await docking.close()
+        finally:
+            ports.live.discard(opened.docking_id)
 
 
 class _Docking:
@@ -142,16 +131,19 @@ class _Docking:
         ports: DockingPorts,
         settings: DockingSettings,
         report: Report,
+        docked_at: datetime,
     ) -> None:
         self._opened = opened
         self._profile = profile
+        self._volume = volume
         self._thread = thread
+        self._docked_at = docked_at
         self._ports = ports
         self._settings = settings
         self._copier = FileCopier(
             volume,
             thread,
-            opened.recorder.recorder_id,
+            opened.device,
             ports=ports,
             settings=settings,
             on_bytes=self._on_bytes,
@@ -165,52 +157,119 @@ class _Docking:
         self._done_bytes = 0
         self._skipped_bytes = 0
         self._is_first_word = True
+        # What all listings said, each once, and what reading said.
+        self._listed_findings: dict[Finding, None] = {}
+        self._not_taken: dict[NotTaken, None] = {}
         self._findings: list[Finding] = []
+        self._file_ids: dict[FileKey, FileId] = {}
+        self._generations: dict[FileKey, int] = {}
+        self._tried: set[FileKey] = set()
         self._reasons: dict[FileKey, IncompleteReason] = {}
         self._rest = IncompleteReason.AGENT_STOPPED
+        self._has_ended = False
         self._problem: tuple[str, str] | None = None
 
-    async def prepare(self, listing: Listing, docked_at: datetime) -> None:
+    async def take(self, listing: Listing) -> None:
+        """Read what is new, and list the recorder again until nothing more has come."""
+        for _ in range(_MAX_ROUNDS):
+            await self._prepare(listing)
+            await self._read()
+            if self._has_ended:
+                return
+            again = await self._list_again()
+            if again is None or again.shows_the_same(listing):
+                return
+            listing = again
+        self._find(FindingCode.UNREADABLE_DIRECTORY, None, _NEVER_STILL)
+
+    async def _prepare(self, listing: Listing) -> None:
         """Survey the recorder, and note in the journal all that is going to be read."""
         journal, staging = self._ports.journal, self._ports.staging
-        recorder_id = self._opened.recorder.recorder_id
-        rows = await journal.known_files(recorder_id)
+        rows = await journal.known_files(self._opened.device)
+        await self._recognise(listing, rows)
         free_bytes = await self._thread.run(staging.free_bytes)
         self._survey = found = await self._thread.run(
             partial(
-                survey, listing, rows, self._profile, docked_at=docked_at, free_bytes=free_bytes
+                survey,
+                listing,
+                rows,
+                self._profile,
+                docked_at=self._docked_at,
+                free_bytes=free_bytes,
+                generations=self._generations,
             )
         )
-        self._findings += found.findings
+        self._listed_findings |= dict.fromkeys(found.findings)
+        self._not_taken |= dict.fromkeys(found.not_taken)
         await journal.drop_copies([row.file_id for row in found.outdated])
         for row in found.outdated:
             await self._thread.run(partial(staging.remove, row.file_id))
         steps = (*found.plan.steps, *found.plan.no_space)
-        self._file_ids = {
-            step.key: step.row.file_id if step.row else FileId(self._ports.mint()) for step in steps
-        }
         new = [
-            NewCopy(file_id=self._file_ids[step.key], key=step.key, marked=step.marked)
+            NewCopy(file_id=FileId(self._ports.mint()), key=step.key, marked=step.marked)
             for step in steps
             if step.row is None
         ]
-        await journal.begin_copies(self._opened.docking_id, recorder_id, new)
-        self._tell(files_total=len(found.plan.steps), bytes_total=found.plan.total_bytes)
+        self._file_ids |= {step.key: step.row.file_id for step in steps if step.row}
+        self._file_ids |= {copy.key: copy.file_id for copy in new}
+        await journal.begin_copies(self._opened.docking_id, self._opened.device, new)
+        todo = self._steps()
+        self._tell(
+            files_total=self._progress.files_total + len(todo),
+            bytes_total=self._progress.bytes_total + sum(step.key.size_bytes for step in todo),
+        )
 
-    async def read(self) -> None:
+    async def _recognise(self, listing: Listing, rows: Sequence[FileRow]) -> None:
+        """Find out which files are not what they were, although they are called so."""
+        look = partial(
+            recognise,
+            self._volume,
+            listed_keys(listing) - self._tried,
+            rows,
+            self._profile,
+            docking_id=self._opened.docking_id,
+            docked_at=self._docked_at,
+            progress=self._thread.stop_if_asked,
+        )
+        try:
+            seen = await self._thread.run(look)
+        except SourceVanishedError as error:
+            self._note_end(None, error)
+        else:
+            self._generations |= seen.generations
+            self._listed_findings |= dict.fromkeys(seen.findings)
+
+    async def _list_again(self) -> Listing | None:
+        """Return what is on the recorder now; None if it cannot be told, which is noted."""
+        entries, limits = self._volume.entries, self._settings.limits
+        try:
+            return await self._thread.run(lambda: take_listing(entries(), limits))
+        except SourceVanishedError as error:
+            self._note_end(None, error)
+        except SourceUnreadableError as error:
+            self._find(FindingCode.UNREADABLE_DIRECTORY, None, str(error))
+        return None
+
+    def _steps(self) -> list[CopyStep]:
+        return [step for step in self._survey.plan.steps if step.key not in self._tried]
+
+    async def _read(self) -> None:
         """Copy what the plan says, as far as recorder and disk go along."""
         for step in self._survey.plan.no_space:
             self._reasons[step.key] = IncompleteReason.NO_SPACE
-        for step in self._survey.plan.steps:
+        for step in self._steps():
+            if self._has_ended:
+                break
+            self._tried.add(step.key)
+            self._reasons.pop(step.key, None)
             self._is_first_word = True
             self._tell(current_file=name_of(step.key.path).path)
             try:
                 await self._copier.copy(step, self._file_ids[step.key])
-            except (SizeMismatchError, SourceUnreadableError) as error:
+            except (SizeMismatchError, SourceChangedError, SourceUnreadableError) as error:
                 self._note_unread(step, error)
             except (SourceVanishedError, CopyDiffersError, OSError) as error:
                 self._note_end(step, error)
-                break
             else:
                 self._done_bytes += step.key.size_bytes
                 self._tell(files_done=self._progress.files_done + 1, bytes_done=self._done_bytes)
@@ -219,28 +278,33 @@ class _Docking:
     async def close(self) -> DockingOutcome:
         """Seal what is whole, and say how it went."""
         opened, found = self._opened, self._survey
-        rows = await self._ports.journal.known_files(opened.recorder.recorder_id)
+        rows = {row.key: row for row in await self._ports.journal.known_files(opened.device)}
+        absent = [row.key for row in found.absent]
+        if not found.is_whole:
+            self._reasons |= dict.fromkeys(absent, IncompleteReason.UNREADABLE)
+            absent = [key for key in absent if rows[key].lost]
         seen = Seen(
             docking_id=opened.docking_id,
             groups=found.groups,
             others=found.others,
             listed=found.listed,
-            rows={row.key: row for row in rows},
+            rows=rows,
             reasons=self._reasons,
             default_reason=self._rest,
+            absent=frozenset(absent),
         )
         content = Content(
             settlement=await self._thread.run(partial(settle, seen)),
-            not_taken=found.not_taken,
-            findings=(*self._findings, *self._copier.findings),
+            not_taken=tuple(self._not_taken),
+            findings=(*self._listed_findings, *self._findings, *self._copier.findings),
         )
-        sealed = await _seal(opened, self._profile, content, self._ports, self._settings)
-        outcome = _outcome(self._kind(), opened, content, sealed)
-        code, text = self._problem or (None, "")
+        lost = [rows[key].file_id for key in absent]
+        sealed = await seal(
+            opened, self._profile.zone, content, self._ports, self._settings, lost=lost
+        )
+        kind = self._kind()
         return dataclasses.replace(
-            outcome,
-            code=code,
-            text=text,
+            outcome(kind, opened, content, sealed, problem=self._problem or (None, "")),
             disk_faults=tuple(self._copier.disk_faults),
             lacking_bytes=found.plan.lacking_bytes,
         )
@@ -255,23 +319,24 @@ class _Docking:
     def _to_be_seen(self) -> tuple[str, str] | None:
         if lacking_bytes := self._survey.plan.lacking_bytes:
             return NO_ROOM, f"{lacking_bytes} bytes more room are needed"
-        for finding in self._findings:
-            if finding.code in _TO_BE_SEEN:
+        for finding in (*self._listed_findings, *self._findings):
+            if finding.code in TO_BE_SEEN:
                 return finding.code.value, f"{finding.path!r}: {finding.detail}"
         return None
 
     def _note_unread(self, step: CopyStep, error: EdgeError) -> None:
         """One file could not be read; the others can."""
         code, reason = FindingCode.UNREADABLE_FILE, IncompleteReason.UNREADABLE
-        if isinstance(error, SizeMismatchError):
+        if isinstance(error, SizeMismatchError | SourceChangedError):
             code, reason = FindingCode.SIZE_CHANGED, IncompleteReason.SIZE_CHANGED
         self._reasons[step.key] = reason
         self._find(code, step, str(error))
         if self._problem is None:
             self._problem = code.value, str(error)
 
-    def _note_end(self, step: CopyStep, error: EdgeError | OSError) -> None:
+    def _note_end(self, step: CopyStep | None, error: EdgeError | OSError) -> None:
         """Nothing more can be read."""
+        self._has_ended = True
         if isinstance(error, SourceVanishedError):
             self._rest = IncompleteReason.RECORDER_LEFT
             self._find(FindingCode.RECORDER_LEFT, step, str(error))
@@ -282,8 +347,8 @@ class _Docking:
             self._rest = IncompleteReason.NO_SPACE if full else self._rest
             self._problem = NO_ROOM if full else DISK_FAULT, str(error)
 
-    def _find(self, code: FindingCode, step: CopyStep, detail: str) -> None:
-        path = name_of(step.key.path).path
+    def _find(self, code: FindingCode, step: CopyStep | None, detail: str) -> None:
+        path = None if step is None else name_of(step.key.path).path
         self._findings.append(Finding(code=code, path=path, detail=detail[:MAX_DETAIL_CHARACTERS]))
 
     def _on_bytes(self, held_bytes: int) -> None:
@@ -301,7 +366,9 @@ class _Docking:
 
     def _tell(self, **changes: Any) -> None:
         self._progress = dataclasses.replace(
-            self._progress, findings=len(self._findings), **changes
+            self._progress,
+            findings=len(self._listed_findings) + len(self._findings),
+            **changes,
         )
         self._report(self._progress)
 
@@ -335,10 +402,15 @@ async def _open(
     ports: DockingPorts,
     settings: DockingSettings,
 ) -> OpenDocking:
-    """Open the docking in the journal; one that was cancelled in this bay is closed first."""
+    """Open the docking in the journal; what was cut short of this bay or recorder is closed first.
+
+    Only a docking that this process is busy with keeps a recorder from being read.
+    """
+    device = Device(model=identity.model, serial=identity.serial)
     for earlier in await ports.journal.open_dockings():
-        if earlier.bay == bay:
-            await _close_interrupted(earlier, ports, settings)
+        concerns = earlier.bay == bay or earlier.device == device
+        if concerns and earlier.docking_id not in ports.live:
+            await close_interrupted(earlier, ports, settings)
     opened = OpenDocking(
         docking_id=DockingId(ports.mint()),
         bay=bay,
@@ -350,96 +422,16 @@ async def _open(
             profile=identity.profile.name,
         ),
         officer=identity.officer or entry.officer,
-        docked_at_ms=_unix_ms(docked_at),
+        docked_at_ms=unix_ms(docked_at),
     )
-    await ports.journal.open_docking(opened)
+    ports.live.add(opened.docking_id)
+    try:
+        await ports.journal.open_docking(opened)
+    except BaseException:
+        ports.live.discard(opened.docking_id)
+        raise
     return opened
-
-
-async def _close_interrupted(
-    opened: OpenDocking, ports: DockingPorts, settings: DockingSettings
-) -> DockingOutcome:
-    profile = {one.name: one for one in settings.profiles}.get(opened.recorder.profile)
-    if profile is None:
-        error = ProfileError(f"{opened.recorder.profile}: no such profile any more")
-        return _not_begun(OutcomeKind.ATTENTION, error)
-    rows = await ports.journal.known_files(opened.recorder.recorder_id)
-    # Only what was begun is known: what had been claimed before the docking says nothing new.
-    files = [
-        found_file(row.key, profile)
-        for row in rows
-        if row.state in {FileState.COPYING, FileState.STAGED}
-    ]
-    seen = Seen(
-        docking_id=opened.docking_id,
-        groups=group_clips((one for one in files if isinstance(one, FoundClip)), profile),
-        others=tuple(one for one in files if isinstance(one, FoundFile)),
-        listed=frozenset(file.key for file in files),
-        rows={row.key: row for row in rows},
-        reasons={},
-        default_reason=IncompleteReason.AGENT_STOPPED,
-    )
-    content = Content(settlement=settle(seen))
-    sealed = await _seal(opened, profile, content, ports, settings)
-    return _outcome(OutcomeKind.LEFT, opened, content, sealed)
-
-
-async def _seal(
-    opened: OpenDocking,
-    profile: Profile,
-    content: Content,
-    ports: DockingPorts,
-    settings: DockingSettings,
-) -> tuple[SealedManifest, ...]:
-    docked_at = datetime.fromtimestamp(opened.docked_at_ms / 1000, UTC)
-    ended_at = ports.clock()
-    facts = DockingFacts(
-        dock=settings.dock,
-        docking_id=opened.docking_id,
-        bay=opened.bay,
-        recorder=opened.recorder,
-        officer=opened.officer,
-        clock=ClockFacts(dock_time=docked_at, timezone=profile.zone.key),
-        isolation=settings.isolation,
-        evidence_level=settings.evidence_level,
-        agent=settings.agent,
-        docked_at=docked_at,
-        ended_at=ended_at,
-        zone=profile.zone,
-    )
-    return await ports.journal.seal(
-        opened.docking_id,
-        partial(
-            seal_docking,
-            facts,
-            content,
-            key=settings.key,
-            mint=ports.mint,
-            sealed_at=ended_at,
-        ),
-        ended_at_ms=_unix_ms(ended_at),
-    )
-
-
-def _outcome(
-    kind: OutcomeKind, opened: OpenDocking, content: Content, sealed: Iterable[SealedManifest]
-) -> DockingOutcome:
-    settlement = content.settlement
-    return DockingOutcome(
-        kind=kind,
-        docking_id=opened.docking_id,
-        recorder=opened.recorder,
-        officer=opened.officer,
-        manifest_ids=tuple(one.manifest.manifest_id for one in sealed),
-        known_manifest_ids=frozenset(known.manifest_id for known in settlement.known),
-        incomplete_files=len(settlement.incomplete),
-        findings=(*content.findings, *settlement.findings),
-    )
 
 
 def _not_begun(kind: OutcomeKind, error: EdgeError) -> DockingOutcome:
     return DockingOutcome(kind=kind, code=error.code, text=str(error))
-
-
-def _unix_ms(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)

@@ -60,6 +60,20 @@ class SourceUnreadableError(IngestError):
     retry = Retry.NEXT_DOCKING
 
 
+class SourceChangedError(IngestError):
+    """A file was written while it was read: what was read may be no state that it ever had."""
+
+    code = "E-ING-209"
+    retry = Retry.NEXT_DOCKING
+
+
+class SourceUnsteadyError(SourceUnreadableError):
+    """A file gave other bytes each time it was read."""
+
+    code = "E-ING-210"
+    retry = Retry.NEXT_DOCKING
+
+
 class ProfileError(IngestError):
     """A model's profile is wrong: the file and the key are named."""
 
@@ -167,7 +181,7 @@ class UnregisteredRecorderError(IngestError):
 
 
 class RecorderBusyError(IngestError):
-    """The journal has an open docking of a recorder with the same identity in another bay."""
+    """A recorder with the same identity is being read in another bay."""
 
     code = "E-ING-207"
     retry = Retry.SOON

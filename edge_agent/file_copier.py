@@ -6,17 +6,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from edge_agent.errors import CopyDiffersError, SizeMismatchError
+from edge_agent.errors import (
+    CopyDiffersError,
+    SizeMismatchError,
+    SourceChangedError,
+    SourceUnsteadyError,
+)
 from edge_agent.ingest.copying import CopiedFile, CopyWatch, Resume, copy_file, hash_again
-from edge_agent.ingest.files import FileId, FileRow
+from edge_agent.ingest.files import Device, FileId, FileRow
 from edge_agent.ingest.plan import CopyStep
-from edge_agent.ingest.volume import Volume
+from edge_agent.ingest.recognising import fingerprint
+from edge_agent.ingest.volume import SourceFile, Stamp, Volume
 from edge_agent.one_thread import OneThread
 from edge_agent.ports import DockingPorts, DockingSettings
 from edge_agent.staging.evidence import achieved_level, lowered_findings, second_read_finding
 from edge_agent.staging.slot import StagingSlot
-from protocol.findings import Finding, FindingCode
-from protocol.identifiers import RecorderId
+from protocol.findings import MAX_DETAIL_CHARACTERS, Finding, FindingCode
 from protocol.manifest import EvidenceLevel, name_of
 
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -30,6 +35,7 @@ class _Read:
 
     slot: StagingSlot
     copied: CopiedFile
+    fingerprint: str
     second_sha256: str | None
 
 
@@ -40,7 +46,7 @@ class FileCopier:
         self,
         volume: Volume,
         thread: OneThread,
-        recorder_id: RecorderId,
+        device: Device,
         *,
         ports: DockingPorts,
         settings: DockingSettings,
@@ -51,14 +57,14 @@ class FileCopier:
         Args:
             volume: Used in *thread* only.
             thread: The docking's.
-            recorder_id: Whose rows these are.
+            device: Whose rows these are.
             ports: Journal and staging are used.
             settings: Of the docking.
             on_bytes: Called in the event loop with how much of the current file we hold.
         """
         self._volume = volume
         self._thread = thread
-        self._recorder_id = recorder_id
+        self._device = device
         self._journal = ports.journal
         self._staging = ports.staging
         self._settings = settings
@@ -76,7 +82,8 @@ class FileCopier:
         """Bring one file into staging, or note that its content is there already.
 
         Raises:
-            IngestError: The recorder did not give it whole; what it gave is kept for later.
+            IngestError: The recorder did not give it whole; what it gave is kept for later, unless
+                it changed meanwhile.
             CopyDiffersError: Our disk gave back something else, twice.
             OSError: Our disk failed twice, or is full.
         """
@@ -84,7 +91,7 @@ class FileCopier:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 await self._copy_once(step, file_id, resume)
-            except CopyDiffersError as error:
+            except (CopyDiffersError, SourceUnsteadyError) as error:
                 self._findings.append(_differed(step, error))
                 if attempt == _ATTEMPTS:
                     raise
@@ -100,7 +107,7 @@ class FileCopier:
     async def _copy_once(self, step: CopyStep, file_id: FileId, resume: Resume | None) -> None:
         try:
             read = await self._thread.run(partial(self._read, step, file_id, resume))
-        except SizeMismatchError:
+        except (SizeMismatchError, SourceChangedError, SourceUnsteadyError):
             await self._forget_checkpoint(file_id)
             raise
         try:
@@ -110,7 +117,7 @@ class FileCopier:
 
     async def _take(self, step: CopyStep, file_id: FileId, read: _Read) -> None:
         digests = read.copied.digests
-        same = await self._journal.find_content(self._recorder_id, digests.sha256)
+        same = await self._journal.find_content(self._device, digests.sha256)
         if same is not None:
             await self._thread.run(read.slot.discard)
             await self._journal.duplicate(file_id, same_as=same.file_id)
@@ -125,7 +132,9 @@ class FileCopier:
         )
         equal = None if read.second_sha256 is None else read.second_sha256 == digests.sha256
         level = achieved_level(requested, read_back, second_read_equal=equal)
-        await self._journal.staged(file_id, digests=digests, evidence=level)
+        await self._journal.staged(
+            file_id, digests=digests, evidence=level, fingerprint=read.fingerprint
+        )
         self._levels[step.key.path] = level
         if read.second_sha256 is not None and not equal:
             self._findings.append(
@@ -142,6 +151,8 @@ class FileCopier:
                 progress=self._progress, checkpoint=partial(self._checkpoint, file_id)
             )
             try:
+                stamp = source.stamp()
+                _check_time(step, stamp)
                 copied = copy_file(
                     step.key.path,
                     source,
@@ -156,14 +167,27 @@ class FileCopier:
                 if self._settings.evidence_level is EvidenceLevel.L3:
                     slot.sync()
                     watch.checkpoint(copied.size_bytes, copied.digests.sha256)
-                    second = hash_again(source, progress=self._thread.stop_if_asked)
-            except (OSError, SizeMismatchError):
+                    second = self._read_again(source, step, copied.digests.sha256)
+                print_ = fingerprint(source, copied.size_bytes)
+                _check_stamp(step, stamp, source.stamp())
+            except (OSError, SizeMismatchError, SourceChangedError, SourceUnsteadyError):
                 slot.discard()
                 raise
             except BaseException:
                 slot.close()
                 raise
-        return _Read(slot=slot, copied=copied, second_sha256=second)
+        return _Read(slot=slot, copied=copied, fingerprint=print_, second_sha256=second)
+
+    def _read_again(self, source: SourceFile, step: CopyStep, first_sha256: str) -> str:
+        """Return what a second reading gave; if that differs, a third must be like the first."""
+        second = hash_again(source, progress=self._thread.stop_if_asked)
+        if second != first_sha256:
+            third = hash_again(source, progress=self._thread.stop_if_asked)
+            if third != first_sha256:
+                raise SourceUnsteadyError(
+                    f"{step.key.path!r}: read three times: {first_sha256}, {second}, {third}"
+                )
+        return second
 
     def _slot(self, step: CopyStep, file_id: FileId, resume: Resume | None) -> StagingSlot:
         size_bytes = step.key.size_bytes
@@ -188,13 +212,26 @@ class FileCopier:
         await self._journal.checkpoint(file_id, verified_bytes=0, prefix_sha256=None)
 
 
+def _check_time(step: CopyStep, stamp: Stamp) -> None:
+    # Another size is told with both numbers by copy_file.
+    if stamp.size_bytes == step.key.size_bytes and stamp.mtime_ns != step.key.mtime_ns:
+        raise SourceChangedError(f"{step.key.path!r}: written since it was listed")
+
+
+def _check_stamp(step: CopyStep, before: Stamp, after: Stamp) -> None:
+    if after != before:
+        raise SourceChangedError(f"{step.key.path!r}: written while it was read")
+
+
 def _resume(row: FileRow | None) -> Resume | None:
     if row is None or not row.verified_bytes or row.prefix_sha256 is None:
         return None
     return Resume(offset_bytes=row.verified_bytes, prefix_sha256=row.prefix_sha256)
 
 
-def _differed(step: CopyStep, error: CopyDiffersError) -> Finding:
+def _differed(step: CopyStep, error: CopyDiffersError | SourceUnsteadyError) -> Finding:
+    ours = isinstance(error, CopyDiffersError)
+    code = FindingCode.COPY_DIFFERED if ours else FindingCode.EVIDENCE_LOWERED
     return Finding(
-        code=FindingCode.COPY_DIFFERED, path=name_of(step.key.path).path, detail=str(error)
+        code=code, path=name_of(step.key.path).path, detail=str(error)[:MAX_DETAIL_CHARACTERS]
     )

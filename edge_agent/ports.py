@@ -7,7 +7,7 @@ from enum import Enum, unique
 from typing import Final, Protocol
 
 from edge_agent.ingest.copying import CHECKPOINT_BYTES
-from edge_agent.ingest.files import FileId, FileKey, FileRow
+from edge_agent.ingest.files import Device, FileId, FileKey, FileRow
 from edge_agent.ingest.inventory import Limits
 from edge_agent.ingest.profile import Profile
 from edge_agent.manifest.sealing import SealedManifest
@@ -21,7 +21,6 @@ from protocol.identifiers import (
     DockingId,
     ManifestId,
     OfficerId,
-    RecorderId,
 )
 from protocol.keys import SigningKey
 from protocol.manifest import EvidenceLevel, Isolation, RecorderFacts
@@ -42,6 +41,11 @@ class OpenDocking:
     officer: OfficerId | None
     docked_at_ms: int
 
+    @property
+    def device(self) -> Device:
+        """Whose files these are, whatever the site calls it."""
+        return Device(model=self.recorder.model, serial=self.recorder.serial)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCopy:
@@ -61,14 +65,14 @@ class DockingJournal(Protocol):
     async def open_dockings(self) -> tuple[OpenDocking, ...]:
         """Return the dockings that were begun and not sealed."""
 
-    async def known_files(self, recorder_id: RecorderId) -> tuple[FileRow, ...]:
+    async def known_files(self, device: Device) -> tuple[FileRow, ...]:
         """Return every file of a recorder that was ever begun."""
 
-    async def find_content(self, recorder_id: RecorderId, sha256: str) -> FileRow | None:
+    async def find_content(self, device: Device, sha256: str) -> FileRow | None:
         """Return the file of a recorder that stands for a content."""
 
     async def begin_copies(
-        self, docking_id: DockingId, recorder_id: RecorderId, copies: Sequence[NewCopy]
+        self, docking_id: DockingId, device: Device, copies: Sequence[NewCopy]
     ) -> None:
         """Note all files that a docking is going to read."""
 
@@ -77,7 +81,9 @@ class DockingJournal(Protocol):
     ) -> None:
         """Note how much of a copy is durable."""
 
-    async def staged(self, file_id: FileId, *, digests: Digests, evidence: EvidenceLevel) -> None:
+    async def staged(
+        self, file_id: FileId, *, digests: Digests, evidence: EvidenceLevel, fingerprint: str
+    ) -> None:
         """Note that a copy is sealed in staging."""
 
     async def duplicate(self, file_id: FileId, *, same_as: FileId) -> None:
@@ -92,6 +98,7 @@ class DockingJournal(Protocol):
         build: Callable[[ChainHead], Sequence[SealedManifest]],
         *,
         ended_at_ms: int,
+        lost: Sequence[FileId] = (),
     ) -> tuple[SealedManifest, ...]:
         """End a docking with its manifests, all or nothing."""
 
@@ -111,6 +118,8 @@ class DockingPorts:
         clock: The time, aware.
         monotonic_s: For rates.
         mint: A new UUIDv7 each time.
+        live: Dockings that this process is busy with; one that is open in the journal and not
+            here was cut short.
     """
 
     journal: DockingJournal
@@ -119,6 +128,7 @@ class DockingPorts:
     clock: Callable[[], datetime]
     monotonic_s: Callable[[], float]
     mint: Callable[[], str]
+    live: set[DockingId] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

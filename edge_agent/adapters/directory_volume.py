@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.errors import SourceUnreadableError, SourceVanishedError
-from edge_agent.ingest.volume import MAX_DEPTH, EntryKind, RawEntry, clamp_mtime
+from edge_agent.ingest.volume import MAX_DEPTH, EntryKind, RawEntry, Stamp, clamp_mtime
 from runtime.reading import CHUNK_BYTES, read_chunks
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -88,6 +88,16 @@ class DirectoryVolume:
         finally:
             os.close(fd)
 
+    def read_part(self, fd: int, path: bytes, *, offset_bytes: int, size_bytes: int) -> bytes:
+        """Read a part of an open file, from the device where the kernel lets go."""
+        self._check_docked()
+        part = b""
+        with self.reading(path):
+            os.posix_fadvise(fd, offset_bytes, size_bytes, os.POSIX_FADV_DONTNEED)
+            while more := os.pread(fd, size_bytes - len(part), offset_bytes + len(part)):
+                part += more
+        return part
+
     def read_on(self, fd: int, path: bytes) -> Iterator[memoryview]:
         """Read an open file from where it stands, at the volume's pace, while it is docked."""
         chunks = read_chunks(fd, chunk_bytes=self._pace.chunk_bytes if self._pace else CHUNK_BYTES)
@@ -153,6 +163,22 @@ class DirectoryFile:
         self._path = path
         self.size_bytes = found.st_size
         self.mtime_ns = clamp_mtime(found.st_mtime_ns)
+
+    def stamp(self) -> Stamp:
+        """Return size and times as they are now."""
+        with self._volume.reading(self._path):
+            found = os.fstat(self._fd)
+        return Stamp(
+            size_bytes=found.st_size,
+            mtime_ns=clamp_mtime(found.st_mtime_ns),
+            changed_ns=found.st_ctime_ns,
+        )
+
+    def read_at(self, offset_bytes: int, size_bytes: int) -> bytes:
+        """Return a small part."""
+        return self._volume.read_part(
+            self._fd, self._path, offset_bytes=offset_bytes, size_bytes=size_bytes
+        )
 
     def chunks(self, *, offset_bytes: int) -> Iterator[memoryview]:
         """Read from *offset_bytes* to the end, from the device where the kernel lets go."""

@@ -14,13 +14,13 @@ from typing import Final
 import aiosqlite
 
 from edge_agent.errors import JournalContradictionError, JournalVersionError, RecorderBusyError
-from edge_agent.ingest.files import FileId, FileKey, FileRow, FileState
+from edge_agent.ingest.files import Device, FileId, FileKey, FileRow, FileState
 from edge_agent.manifest.sealing import SealedManifest
 from edge_agent.ports import NewCopy, OpenDocking
 from protocol import strict_json
 from protocol.chain import GENESIS, ChainHead
 from protocol.digest import Digests
-from protocol.identifiers import BayNumber, DockingId, ManifestId, OfficerId, RecorderId
+from protocol.identifiers import BayNumber, DockingId, ManifestId, OfficerId
 from protocol.manifest import EvidenceLevel, RecorderFacts
 
 VERSION: Final = 1
@@ -28,8 +28,9 @@ _SCHEMA: Final = Path(__file__).with_name("journal_schema.sql")
 _BUSY_TIMEOUT_MS: Final = 30_000
 _MAX_FACTS_BYTES: Final = 64 * 1024
 _ROW: Final = (
-    "SELECT file_id, path, size_bytes, mtime_ns, docking_id, state, verified_bytes, prefix_sha256,"
-    " sha256, sm3, evidence, marked, same_as, manifest_id FROM file"
+    "SELECT file_id, path, size_bytes, mtime_ns, generation, docking_id, state, verified_bytes,"
+    " prefix_sha256, sha256, sm3, evidence, fingerprint, lost, marked, same_as, manifest_id"
+    " FROM file"
 )
 
 
@@ -87,18 +88,19 @@ class Journal:
         """
         async with self.transaction() as connection:
             rows = await connection.execute_fetchall(
-                "SELECT bay FROM docking WHERE recorder_id = ? AND state = 'open'",
-                (docking.recorder.recorder_id,),
+                "SELECT bay FROM docking WHERE model = ? AND serial = ? AND state = 'open'",
+                (docking.recorder.model, docking.recorder.serial),
             )
             for (bay,) in rows:
                 raise RecorderBusyError(f"{docking.recorder.recorder_id} is open in bay {bay}")
             await connection.execute(
-                "INSERT INTO docking (docking_id, bay, recorder_id, officer, facts, docked_at_ms,"
-                " state) VALUES (?, ?, ?, ?, ?, ?, 'open')",
+                "INSERT INTO docking (docking_id, bay, model, serial, officer, facts,"
+                " docked_at_ms, state) VALUES (?, ?, ?, ?, ?, ?, ?, 'open')",
                 (
                     docking.docking_id,
                     docking.bay,
-                    docking.recorder.recorder_id,
+                    docking.recorder.model,
+                    docking.recorder.serial,
                     docking.officer,
                     strict_json.encode(docking.recorder),
                     docking.docked_at_ms,
@@ -123,40 +125,42 @@ class Journal:
             for docking_id, bay, officer, facts, docked_at_ms in rows
         )
 
-    async def known_files(self, recorder_id: RecorderId) -> tuple[FileRow, ...]:
+    async def known_files(self, device: Device) -> tuple[FileRow, ...]:
         """Return every file of a recorder that was ever begun."""
         async with self.transaction() as connection:
             rows = await connection.execute_fetchall(
-                f"{_ROW} WHERE recorder_id = ?", (recorder_id,)
+                f"{_ROW} WHERE model = ? AND serial = ?", (device.model, device.serial)
             )
         return tuple(map(_file_row, rows))
 
-    async def find_content(self, recorder_id: RecorderId, sha256: str) -> FileRow | None:
+    async def find_content(self, device: Device, sha256: str) -> FileRow | None:
         """Return the file of a recorder that stands for a content, if we have or had it."""
         async with self.transaction() as connection:
             rows = await connection.execute_fetchall(
-                f"{_ROW} WHERE recorder_id = ? AND sha256 = ? AND same_as IS NULL"
+                f"{_ROW} WHERE model = ? AND serial = ? AND sha256 = ? AND same_as IS NULL"
                 " AND state <> 'copying'",
-                (recorder_id, sha256),
+                (device.model, device.serial, sha256),
             )
         return next(map(_file_row, rows), None)
 
     async def begin_copies(
-        self, docking_id: DockingId, recorder_id: RecorderId, copies: Sequence[NewCopy]
+        self, docking_id: DockingId, device: Device, copies: Sequence[NewCopy]
     ) -> None:
         """Note all files that a docking is going to read, before the first one is."""
         async with self.transaction() as connection:
             await connection.executemany(
-                "INSERT INTO file (file_id, recorder_id, docking_id, path, size_bytes, mtime_ns,"
-                " state, marked) VALUES (?, ?, ?, ?, ?, ?, 'copying', ?)",
+                "INSERT INTO file (file_id, model, serial, docking_id, path, size_bytes, mtime_ns,"
+                " generation, state, marked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'copying', ?)",
                 [
                     (
                         copy.file_id,
-                        recorder_id,
+                        device.model,
+                        device.serial,
                         docking_id,
                         copy.key.path,
                         copy.key.size_bytes,
                         copy.key.mtime_ns,
+                        copy.key.generation,
                         copy.marked,
                     )
                     for copy in copies
@@ -173,23 +177,27 @@ class Journal:
             (verified_bytes, prefix_sha256, file_id),
         )
 
-    async def staged(self, file_id: FileId, *, digests: Digests, evidence: EvidenceLevel) -> None:
+    async def staged(
+        self, file_id: FileId, *, digests: Digests, evidence: EvidenceLevel, fingerprint: str
+    ) -> None:
         """Note that a copy is sealed in staging."""
         await self._change(
             "UPDATE file SET state = 'staged', verified_bytes = size_bytes, prefix_sha256 = NULL,"
-            " sha256 = ?, sm3 = ?, evidence = ? WHERE file_id = ? AND state = 'copying'",
-            (digests.sha256, digests.sm3, evidence.value, file_id),
+            " sha256 = ?, sm3 = ?, evidence = ?, fingerprint = ?, lost = 0"
+            " WHERE file_id = ? AND state = 'copying'",
+            (digests.sha256, digests.sm3, evidence.value, fingerprint, file_id),
         )
 
     async def duplicate(self, file_id: FileId, *, same_as: FileId) -> None:
         """Note that a file's content is another file's, claimed by the same manifest if it is."""
         await self._change(
             "UPDATE file SET verified_bytes = size_bytes, prefix_sha256 = NULL, same_as = ?,"
-            " (state, sha256, sm3, evidence, manifest_id) = (SELECT state, sha256, sm3, evidence,"
-            "  manifest_id FROM file WHERE file_id = ?)"
+            " lost = 0, (state, sha256, sm3, evidence, fingerprint, manifest_id) = (SELECT state,"
+            "  sha256, sm3, evidence, fingerprint, manifest_id FROM file WHERE file_id = ?)"
             " WHERE file_id = ? AND state = 'copying' AND EXISTS (SELECT 1 FROM file"
             "  AS content WHERE content.file_id = ? AND content.same_as IS NULL"
-            "  AND content.state <> 'copying' AND content.recorder_id = file.recorder_id)",
+            "  AND content.state <> 'copying' AND content.model = file.model"
+            "  AND content.serial = file.serial)",
             (same_as, same_as, file_id, same_as),
         )
 
@@ -210,11 +218,15 @@ class Journal:
         return frozenset(FileId(file_id) for (file_id,) in rows)
 
     async def held_count(self) -> int:
-        """Return how many staged files no manifest claims, although their docking has ended."""
+        """Return how many files have bytes here that no manifest claims, their docking ended.
+
+        They are staged, or as much as there is of files that their recorder has lost.
+        """
         async with self.transaction() as connection:
             rows = await connection.execute_fetchall(
                 "SELECT count(*) FROM file JOIN docking USING (docking_id)"
-                " WHERE file.state = 'staged' AND docking.state <> 'open'"
+                " WHERE docking.state <> 'open' AND (file.state = 'staged'"
+                "  OR file.lost AND file.verified_bytes)"
             )
         return next(int(count) for (count,) in rows)
 
@@ -224,6 +236,7 @@ class Journal:
         build: Callable[[ChainHead], Sequence[SealedManifest]],
         *,
         ended_at_ms: int,
+        lost: Sequence[FileId] = (),
     ) -> tuple[SealedManifest, ...]:
         """End a docking: put its manifests into the outbox and claim their files, all or nothing.
 
@@ -231,6 +244,7 @@ class Journal:
             docking_id: An open one.
             build: Pure; called in a thread with the head of the chain.
             ended_at_ms: When the recorder was done with, Unix time.
+            lost: Unfinished files that the manifests say are gone from the recorder.
 
         Raises:
             JournalContradictionError: The docking is not open, or a file is not staged.
@@ -239,6 +253,10 @@ class Journal:
             sealed = tuple(await asyncio.to_thread(build, await _head(connection)))
             for one in sealed:
                 await _insert_manifest(connection, one)
+            await connection.executemany(
+                "UPDATE file SET lost = 1 WHERE file_id = ? AND state = 'copying'",
+                [(file_id,) for file_id in lost],
+            )
             ended = await connection.execute(
                 "UPDATE docking SET state = 'sealed', ended_at_ms = ?"
                 " WHERE docking_id = ? AND state = 'open'",
@@ -304,7 +322,12 @@ def _file_row(row: sqlite3.Row) -> FileRow:
     )
     return FileRow(
         file_id=FileId(row["file_id"]),
-        key=FileKey(path=row["path"], size_bytes=row["size_bytes"], mtime_ns=row["mtime_ns"]),
+        key=FileKey(
+            path=row["path"],
+            size_bytes=row["size_bytes"],
+            mtime_ns=row["mtime_ns"],
+            generation=row["generation"],
+        ),
         docking_id=DockingId(row["docking_id"]),
         state=FileState(row["state"]),
         verified_bytes=row["verified_bytes"],
@@ -314,4 +337,6 @@ def _file_row(row: sqlite3.Row) -> FileRow:
         marked=bool(row["marked"]),
         same_as=None if same_as is None else FileId(same_as),
         manifest_id=None if manifest_id is None else ManifestId(manifest_id),
+        fingerprint=row["fingerprint"],
+        lost=bool(row["lost"]),
     )

@@ -4,7 +4,8 @@
 CREATE TABLE docking (
     docking_id   TEXT PRIMARY KEY,
     bay          INTEGER NOT NULL,
-    recorder_id  TEXT NOT NULL,
+    model        TEXT NOT NULL,            -- with serial, the device; its number at the site is in facts
+    serial       TEXT NOT NULL,
     officer      TEXT,
     facts        BLOB NOT NULL,            -- protocol.manifest.RecorderFacts as JSON
     docked_at_ms INTEGER NOT NULL,
@@ -12,32 +13,40 @@ CREATE TABLE docking (
     state        TEXT NOT NULL CHECK (state IN ('open', 'sealed', 'receipted'))
 ) STRICT;
 
--- One row per file of a recorder that was ever begun. file_id is its name in staging.
+-- One row per file of a recorder that was ever begun. file_id is its name in staging. A recorder is
+-- its model and serial: the site may give its number to another one.
 --   copying:  partial/<file_id>; the first verified_bytes are durable and hash to prefix_sha256
 --   staged:   files/<file_id> is durable and read back; no manifest names it yet (held, or docking still open)
 --   claimed:  a sealed manifest promises it
 --   archived: its receipt was verified; the staged copy may go
 --   freed:    the staged copy is gone
+-- lost: of a copying file; it left the recorder before it was whole, and a manifest said so.
+-- generation: above 0 where another file had this path, size and time before.
+-- fingerprint: of what the recorder gave, to see cheaply whether a file is still the same.
 -- same_as: the content is another row's; this row never has bytes of its own in staging.
 CREATE TABLE file (
     file_id        TEXT PRIMARY KEY,
-    recorder_id    TEXT NOT NULL,
+    model          TEXT NOT NULL,
+    serial         TEXT NOT NULL,
     docking_id     TEXT NOT NULL REFERENCES docking,
     path           BLOB NOT NULL,
     size_bytes     INTEGER NOT NULL,
     mtime_ns       INTEGER NOT NULL,
+    generation     INTEGER NOT NULL DEFAULT 0,
     state          TEXT NOT NULL CHECK (state IN ('copying', 'staged', 'claimed', 'archived', 'freed')),
     verified_bytes INTEGER NOT NULL DEFAULT 0,
     prefix_sha256  TEXT,
     sha256         TEXT,
     sm3            TEXT,
     evidence       TEXT,
+    fingerprint    TEXT,
+    lost           INTEGER NOT NULL DEFAULT 0,
     marked         INTEGER NOT NULL DEFAULT 0,
     same_as        TEXT REFERENCES file,
     manifest_id    TEXT,
-    UNIQUE (recorder_id, path, size_bytes, mtime_ns)
+    UNIQUE (model, serial, path, size_bytes, mtime_ns, generation)
 ) STRICT;
-CREATE INDEX file_by_digest ON file (recorder_id, sha256);
+CREATE INDEX file_by_digest ON file (model, serial, sha256);
 CREATE INDEX file_by_manifest ON file (manifest_id);
 CREATE INDEX file_by_state ON file (state);
 

@@ -10,8 +10,11 @@ from edge_agent.ingest.volume import SourceFile
 from protocol.digest import Digests, StreamDigest
 
 CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
-# How much is read from the recorder again before a copy goes on.
+# How much is read from the recorder again, at either end of a prefix, before a copy goes on.
 OVERLAP_BYTES: Final = 1024 * 1024
+# So many parts in between are compared as well.
+_SAMPLES: Final = 8
+_SAMPLE_BYTES: Final = 64 * 1024
 
 
 class CopySlot(Protocol):
@@ -83,8 +86,8 @@ def copy_file(
 
     The digest covers the bytes as the recorder gave them, so a fault of the dock's own disk shows
     when the slot is read back. A resumed prefix is read back from the slot and must hash to what
-    the journal says, and its last OVERLAP_BYTES must be what the recorder has there; else the copy
-    starts anew. Whatever ends the reading early, what was read is made durable and checkpointed.
+    the journal says, and its ends and some parts in between must be what the recorder has there;
+    else it starts anew. Whatever ends the reading early, what was read is durable and checkpointed.
 
     Args:
         untrusted_path: As the recorder gave it; a label here, never opened.
@@ -103,7 +106,7 @@ def copy_file(
         OSError: The dock's own disk failed.
     """
     _check_size(untrusted_path, source.size_bytes, expected_bytes=expected_bytes)
-    digest = _resumed_digest(slot, resume, with_sm3=with_sm3)
+    digest = _resumed_digest(source, slot, resume, with_sm3=with_sm3)
     chunks = None if digest is None else _beyond_overlap(source, slot)
     if digest is None or chunks is None:
         if slot.stored_bytes:
@@ -144,19 +147,35 @@ def hash_again(source: SourceFile, *, progress: Callable[[], None]) -> str:
 
 
 def _resumed_digest(
-    slot: CopySlot, resume: Resume | None, *, with_sm3: bool
+    source: SourceFile, slot: CopySlot, resume: Resume | None, *, with_sm3: bool
 ) -> StreamDigest | None:
-    """Return the digest of what the slot holds, if that is what the journal says."""
+    """Return the digest of what the slot holds, if journal and recorder say the same of it."""
     if resume is None or not resume.offset_bytes or slot.stored_bytes != resume.offset_bytes:
         return None
     digest = StreamDigest(with_sm3=with_sm3)
+    samples = _samples(resume.offset_bytes)
+    kept = {start: b"" for start, _ in samples}
     for chunk in slot.stored(offset_bytes=0):
+        for start, end in samples:
+            position = digest.size_bytes
+            kept[start] += bytes(chunk[max(0, start - position) : max(0, end - position)])
         digest.update(chunk)
     matches = (digest.size_bytes, digest.digests().sha256) == (
         resume.offset_bytes,
         resume.prefix_sha256,
     )
-    return digest if matches else None
+    same = matches and all(
+        source.read_at(start, end - start) == kept[start] for start, end in samples
+    )
+    return digest if same else None
+
+
+def _samples(prefix_bytes: int) -> tuple[tuple[int, int], ...]:
+    """Return from where to where a prefix is compared, its end aside."""
+    starts = (prefix_bytes * number // (_SAMPLES + 1) for number in range(1, _SAMPLES + 1))
+    inside = ((start, min(start + _SAMPLE_BYTES, prefix_bytes)) for start in starts)
+    first = (0, min(OVERLAP_BYTES, prefix_bytes))
+    return tuple({first[0]: first, **{one[0]: one for one in inside if one[0]}}.values())
 
 
 def _beyond_overlap(source: SourceFile, slot: CopySlot) -> Iterator[bytes | memoryview] | None:

@@ -22,13 +22,27 @@ class FileState(Enum):
     FREED = "freed"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One recorder as it names itself; its number at the site is a label that may change."""
+
+    model: str
+    serial: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class FileKey:
-    """What tells one file of a recorder from another one, without reading it."""
+    """What tells one file of a recorder from another one.
+
+    Attributes:
+        generation: Above 0 where an earlier file had the same path, size and time, and other
+            bytes: a recorder whose clock begins anew writes the same names again.
+    """
 
     path: bytes
     size_bytes: int
     mtime_ns: int
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +55,8 @@ class FileRow:
         digests: From STAGED on.
         same_as: The file whose staged bytes are this file's content too.
         manifest_id: Which manifest claims it; there from CLAIMED on.
+        fingerprint: Of what the recorder gave; from STAGED on. See edge_agent.ingest.recognising.
+        lost: While copying: it left the recorder before it was whole, and a manifest said so.
     """
 
     file_id: FileId
@@ -54,6 +70,8 @@ class FileRow:
     marked: bool = False
     same_as: FileId | None = None
     manifest_id: ManifestId | None = None
+    fingerprint: str | None = None
+    lost: bool = False
 
     @property
     def content_id(self) -> FileId:

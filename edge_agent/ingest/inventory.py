@@ -2,8 +2,8 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
@@ -64,6 +64,14 @@ class Listing:
     entries: tuple[RawEntry, ...]
     beyond: int
     repeated: tuple[RawEntry, ...] = ()
+
+    def shows_the_same(self, earlier: "Listing") -> bool:
+        """Return whether nothing but folders' own times is different from an *earlier* one."""
+        mine, its = (
+            {entry for entry in one.entries if entry.kind is not EntryKind.DIRECTORY}
+            for one in (self, earlier)
+        )
+        return mine == its and self.beyond == earlier.beyond
 
     @property
     def file_paths(self) -> tuple[bytes, ...]:
@@ -126,7 +134,18 @@ def take_listing(entries: Iterable[RawEntry], limits: Limits) -> Listing:
     )
 
 
-def take_inventory(listing: Listing, profile: Profile, *, docked_at: datetime) -> Inventory:
+def listed_keys(listing: Listing) -> frozenset[FileKey]:
+    """Return the keys of all regular files, as the listing gives them."""
+    return frozenset(_key(entry) for entry in listing.entries if entry.kind is EntryKind.FILE)
+
+
+def take_inventory(
+    listing: Listing,
+    profile: Profile,
+    *,
+    docked_at: datetime,
+    generations: Mapping[FileKey, int] | None = None,
+) -> Inventory:
     """Sort a listing into clips, other files and what is not taken, with findings.
 
     Nothing is opened; a name decides. Every entry but a folder is in one of the three.
@@ -135,6 +154,7 @@ def take_inventory(listing: Listing, profile: Profile, *, docked_at: datetime) -
         listing: Untrusted.
         profile: Of the recorder's model.
         docked_at: When the recorder was docked, aware.
+        generations: Of files that are not what they were, by key of the listing.
     """
     clips: list[FoundClip] = []
     others: list[FoundFile] = []
@@ -143,9 +163,8 @@ def take_inventory(listing: Listing, profile: Profile, *, docked_at: datetime) -
     for entry in sorted(listing.entries, key=lambda one: one.path):
         if entry.kind is EntryKind.DIRECTORY:
             continue
-        key = FileKey(
-            path=entry.path, size_bytes=entry.size_bytes, mtime_ns=clamp_mtime(entry.mtime_ns)
-        )
+        key = _key(entry)
+        key = replace(key, generation=(generations or {}).get(key, 0))
         facts = profile.read_name(key.path)
         refusal = _refusal(entry, known_name=facts is not None)
         if refusal is not None:
@@ -187,6 +206,12 @@ def found_file(key: FileKey, profile: Profile) -> FoundClip | FoundFile:
         started=facts.started,
         sequence=facts.sequence,
         marked=facts.marked,
+    )
+
+
+def _key(entry: RawEntry) -> FileKey:
+    return FileKey(
+        path=entry.path, size_bytes=entry.size_bytes, mtime_ns=clamp_mtime(entry.mtime_ns)
     )
 
 
@@ -275,20 +300,26 @@ def _unsafe(component: str) -> str | None:
     return None
 
 
-def _about_times(
+def implausible_times(
     file: FoundClip | FoundFile, zone: ZoneInfo, docked_at: datetime
-) -> Iterator[Finding]:
+) -> tuple[str, ...]:
+    """Return which of a file's times cannot be right, in English."""
     latest = (docked_at + LATEST_AFTER_DOCKING).astimezone(zone).replace(tzinfo=None)
     earliest = EARLIEST_PLAUSIBLE.replace(tzinfo=None)
     times = {"written": local_time(file.key.mtime_ns, zone)}
     if isinstance(file, FoundClip) and file.started is not None:
         times["started"] = file.started
-    wrong = [
+    return tuple(
         f"{what} {moment or file.key.mtime_ns}"
         for what, moment in times.items()
         if moment is None or not earliest <= moment <= latest
-    ]
-    if wrong:
+    )
+
+
+def _about_times(
+    file: FoundClip | FoundFile, zone: ZoneInfo, docked_at: datetime
+) -> Iterator[Finding]:
+    if wrong := implausible_times(file, zone, docked_at):
         yield _finding(FindingCode.IMPLAUSIBLE_TIME, file.key.path, ", ".join(wrong))
 
 

@@ -1,6 +1,6 @@
 """What to read from a recorder, in which order, and what need not be read again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from edge_agent.ingest.files import FileKey, FileRow, FileState
@@ -56,6 +56,7 @@ def make_plan(
     rows: Mapping[FileKey, FileRow],
     *,
     free_bytes: int,
+    absent: Collection[FileKey] = (),
 ) -> Plan:
     """Return the steps: marked recordings first, then oldest first, then other files.
 
@@ -64,6 +65,7 @@ def make_plan(
         others: Files that are no clips.
         rows: What the journal has of this recorder.
         free_bytes: What may be written to our disk.
+        absent: What is not on the recorder.
     """
     ordered = sorted(groups, key=lambda group: not group.marked)
     units = [
@@ -76,7 +78,7 @@ def make_plan(
         wanted = [
             CopyStep(key=key, row=rows.get(key), marked=marked)
             for key, marked in unit
-            if _is_wanted(rows.get(key))
+            if key not in absent and _is_wanted(rows.get(key))
         ]
         needed_bytes = sum(step.missing_bytes for step in wanted)
         if needed_bytes > free_bytes:

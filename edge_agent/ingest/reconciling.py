@@ -1,6 +1,6 @@
 """What is on a recorder now beside what the journal has of it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edge_agent.ingest.files import FileRow, FileState
@@ -15,16 +15,17 @@ class Reconciled:
     """All files that a docking is about.
 
     Attributes:
-        clips: On the recorder, or staged since an earlier docking and gone from it.
+        clips: On the recorder, or begun at an earlier docking and gone from it.
         others: Likewise, files that are no clips.
-        outdated: Unfinished copies of what is not on the recorder in that form any more, and is
-            there in another one or was never read: to be forgotten.
+        outdated: Unfinished copies of what is on the recorder in another form: to be forgotten.
+        absent: Unfinished copies of what is not in the listing at all.
         findings: About unfinished copies.
     """
 
     clips: tuple[FoundClip, ...]
     others: tuple[FoundFile, ...]
     outdated: tuple[FileRow, ...]
+    absent: tuple[FileRow, ...]
     findings: tuple[Finding, ...]
 
 
@@ -41,34 +42,37 @@ def reconcile(inventory: Inventory, rows: Iterable[FileRow], profile: Profile) -
     clips = list(inventory.clips)
     others = list(inventory.others)
     outdated: list[FileRow] = []
+    absent: list[FileRow] = []
     findings: list[Finding] = []
     for row in sorted(rows, key=lambda row: row.key):
-        if row.key in listed:
+        if row.key in listed or row.state not in {FileState.STAGED, FileState.COPYING}:
             continue
-        if row.state is FileState.STAGED:
-            file = found_file(row.key, profile)
-            if isinstance(file, FoundClip):
-                clips.append(file)
-            else:
-                others.append(file)
-        elif row.state is FileState.COPYING:
-            if not row.verified_bytes or row.key.path in paths:
-                outdated.append(row)
-            findings += _about_unfinished(row, changed=row.key.path in paths)
+        if row.state is FileState.COPYING:
+            changed = row.key.path in paths
+            (outdated if changed else absent).append(row)
+            if not row.lost:
+                findings.append(_about_unfinished(row, changed=changed))
+            if changed:
+                continue
+        file = found_file(row.key, profile)
+        if isinstance(file, FoundClip):
+            clips.append(file)
+        else:
+            others.append(file)
     return Reconciled(
         clips=tuple(clips),
         others=tuple(others),
         outdated=tuple(outdated),
+        absent=tuple(absent),
         findings=tuple(findings),
     )
 
 
-def _about_unfinished(row: FileRow, *, changed: bool) -> Iterator[Finding]:
-    taken = f"{row.verified_bytes} of {row.key.size_bytes} bytes were read at an earlier docking"
+def _about_unfinished(row: FileRow, *, changed: bool) -> Finding:
+    taken = f"{row.verified_bytes} of {row.key.size_bytes} bytes were read before"
     path = name_of(row.key.path).path
     if changed:
         detail = f"{taken}; it has changed since and is read anew"
-        yield Finding(code=FindingCode.SIZE_CHANGED, path=path, detail=detail)
-    elif row.verified_bytes:
-        detail = f"{taken}; it is gone from the recorder, and what was read is kept on the dock"
-        yield Finding(code=FindingCode.UNREADABLE_FILE, path=path, detail=detail)
+        return Finding(code=FindingCode.SIZE_CHANGED, path=path, detail=detail)
+    detail = f"{taken}; it is gone from the recorder, and what was read is kept on the dock"
+    return Finding(code=FindingCode.UNREADABLE_FILE, path=path, detail=detail)

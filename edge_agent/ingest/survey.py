@@ -1,8 +1,9 @@
 """All that is known of a recorder before the first file is read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from edge_agent.ingest.files import FileKey, FileRow
 from edge_agent.ingest.grouping import ClipGroup, find_sequence_gaps, group_clips
@@ -10,8 +11,18 @@ from edge_agent.ingest.inventory import FoundFile, Listing, take_inventory
 from edge_agent.ingest.plan import Plan, make_plan
 from edge_agent.ingest.profile import Profile
 from edge_agent.ingest.reconciling import reconcile
-from protocol.findings import Finding
+from protocol.findings import Finding, FindingCode
 from protocol.manifest import NotTaken
+
+# After these a recorder was read to its end, but not all that is on it is known.
+TO_BE_SEEN: Final = frozenset(
+    {
+        FindingCode.PATH_TOO_LONG,
+        FindingCode.TOO_MANY_ENTRIES,
+        FindingCode.UNREADABLE_DIRECTORY,
+        FindingCode.UNREADABLE_FILE,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,10 +30,12 @@ class Survey:
     """What a docking is about, and what it is going to do.
 
     Attributes:
-        groups: Recordings, oldest first; with clips that are staged and gone from the recorder.
+        groups: Recordings, oldest first; with clips that were begun and are gone from the recorder.
         others: Files that are no clips, likewise.
         listed: What is on the recorder now and is to be taken, or was.
         outdated: Unfinished copies that are to be forgotten.
+        absent: Unfinished copies of what is not in the listing.
+        is_whole: Whether the listing shows all that is on the recorder.
     """
 
     groups: tuple[ClipGroup, ...]
@@ -30,6 +43,8 @@ class Survey:
     listed: frozenset[FileKey]
     not_taken: tuple[NotTaken, ...]
     outdated: tuple[FileRow, ...]
+    absent: tuple[FileRow, ...]
+    is_whole: bool
     plan: Plan
     findings: tuple[Finding, ...]
 
@@ -41,6 +56,7 @@ def survey(
     *,
     docked_at: datetime,
     free_bytes: int,
+    generations: Mapping[FileKey, int] | None = None,
 ) -> Survey:
     """Return what a docking is about.
 
@@ -50,9 +66,10 @@ def survey(
         profile: Of the recorder's model.
         docked_at: Aware.
         free_bytes: What may be written to our disk.
+        generations: See `take_inventory`.
     """
     rows = tuple(rows)
-    inventory = take_inventory(listing, profile, docked_at=docked_at)
+    inventory = take_inventory(listing, profile, docked_at=docked_at, generations=generations)
     files = reconcile(inventory, rows, profile)
     groups = group_clips(files.clips, profile)
     return Survey(
@@ -61,6 +78,14 @@ def survey(
         listed=inventory.keys,
         not_taken=inventory.not_taken,
         outdated=files.outdated,
-        plan=make_plan(groups, files.others, {row.key: row for row in rows}, free_bytes=free_bytes),
+        absent=files.absent,
+        is_whole=TO_BE_SEEN.isdisjoint(finding.code for finding in inventory.findings),
+        plan=make_plan(
+            groups,
+            files.others,
+            {row.key: row for row in rows},
+            free_bytes=free_bytes,
+            absent=frozenset(row.key for row in files.absent),
+        ),
         findings=(*inventory.findings, *find_sequence_gaps(inventory.clips), *files.findings),
     )

@@ -40,6 +40,15 @@ class RawEntry:
     mtime_ns: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """What changes when a file is written; *changed_ns* only where the file system keeps it."""
+
+    size_bytes: int
+    mtime_ns: int
+    changed_ns: int = 0
+
+
 class SourceFile(Protocol):
     """A file on the recorder, open for reading."""
 
@@ -50,6 +59,22 @@ class SourceFile(Protocol):
     @property
     def mtime_ns(self) -> int:
         """When it was last written, as in RawEntry."""
+
+    def stamp(self) -> Stamp:
+        """Return its size and times as they are at this moment.
+
+        Raises:
+            SourceVanishedError: The recorder left.
+            SourceUnreadableError: They cannot be read.
+        """
+
+    def read_at(self, offset_bytes: int, size_bytes: int) -> bytes:
+        """Return a small part; less of it where the file ends before.
+
+        Raises:
+            SourceVanishedError: The recorder left.
+            SourceUnreadableError: This part cannot be read.
+        """
 
     def chunks(self, *, offset_bytes: int) -> Iterator[bytes | memoryview]:
         """Read from *offset_bytes* to the end, in file order, >= 1 byte each time.

@@ -64,6 +64,7 @@ class Seen:
             files that are staged since an earlier docking and gone from the recorder.
         others: Files that are no clips, likewise.
         listed: What is on the recorder now.
+        absent: Unfinished files that are gone from it for good.
         rows: All that the journal has of this recorder.
         reasons: Why a file was not taken, where *default_reason* is not it.
     """
@@ -75,13 +76,14 @@ class Seen:
     rows: Mapping[FileKey, FileRow]
     reasons: Mapping[FileKey, IncompleteReason]
     default_reason: IncompleteReason
+    absent: Collection[FileKey] = frozenset()
 
 
 def settle(seen: Seen) -> Settlement:
     """Return what the docking claims; a pure function of what it saw.
 
-    A clip that could not be read at this docking, nor at an earlier one, no longer holds up the
-    others: their recording is claimed as not complete.
+    A clip that could not be read at this docking, nor at an earlier one, or is gone from the
+    recorder, no longer holds up the others: their recording is claimed as not complete.
     """
     chosen = _Chosen(seen.rows)
     recordings: list[ClaimedRecording] = []
@@ -89,7 +91,7 @@ def settle(seen: Seen) -> Settlement:
     for group in seen.groups:
         missing = [clip for clip in group.clips if _is_missing(seen, clip.key)]
         is_open = not all(_is_given_up(seen, clip.key) for clip in missing)
-        if missing and len(missing) < len(group.clips):
+        if missing and len(missing) < len(group.clips) and not _is_settled(seen, group):
             findings.append(_lacks_clips(group, len(missing), is_open=is_open))
         if not is_open:
             recordings += _recordings(group, chosen, complete=not missing)
@@ -182,7 +184,21 @@ def _is_missing(seen: Seen, key: FileKey) -> bool:
     return row is None or row.state is FileState.COPYING
 
 
+def _is_settled(seen: Seen, group: ClipGroup) -> bool:
+    """Return whether earlier manifests have said all of a recording that there is to say."""
+    return all(_is_told(seen, clip.key) for clip in group.clips)
+
+
+def _is_told(seen: Seen, key: FileKey) -> bool:
+    row = seen.rows.get(key)
+    if row is None or row.state is FileState.COPYING:
+        return row is not None and row.lost and key in seen.absent
+    return row.manifest_id is not None
+
+
 def _is_given_up(seen: Seen, key: FileKey) -> bool:
+    if key in seen.absent:
+        return True
     row = seen.rows.get(key)
     return (
         row is not None
@@ -216,10 +232,16 @@ def _known(seen: Seen, keys: Iterable[tuple[FileKey, bool]]) -> Iterator[KnownFi
 def _incomplete(
     seen: Seen, keys: Iterable[tuple[FileKey, bool]], chosen: _Chosen
 ) -> Iterator[Incomplete]:
+    told = {clip.key for group in seen.groups if _is_settled(seen, group) for clip in group.clips}
+    told |= {found.key for found in seen.others if _is_told(seen, found.key)}
     for key, _ in keys:
+        if key in told:
+            continue
         row = seen.rows.get(key)
         if row is None or row.state is FileState.COPYING:
             reason = seen.reasons.get(key, seen.default_reason)
+            if key in seen.absent:
+                reason = IncompleteReason.UNREADABLE
             taken_bytes = 0 if row is None else row.verified_bytes
         elif row.state is FileState.STAGED and not chosen.is_claimed(row):
             reason, taken_bytes = IncompleteReason.HELD, key.size_bytes

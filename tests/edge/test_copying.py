@@ -22,7 +22,7 @@ from edge_agent.ingest.copying import (
 from edge_agent.ingest.files import FileId
 from protocol.digest import sha256_hex
 from tests.simulators.memory_staging import MemorySlot, MemoryStaging
-from tests.simulators.memory_volume import MemoryVolume, Stored
+from tests.simulators.memory_volume import MemoryFile, MemoryVolume, Stored
 
 CLIP = b"clip"
 ID = FileId("id")
@@ -278,8 +278,7 @@ def test_a_second_read_tells_what_it_got() -> None:
 def test_a_source_is_not_read_beyond_need() -> None:
     """A file that never ends is given up after its announced size."""
 
-    class Endless:
-        size_bytes, mtime_ns = 4, 0
+    class Endless(MemoryFile):
         given = 0
 
         def chunks(self, *, offset_bytes: int) -> Iterator[bytes]:
@@ -287,7 +286,7 @@ def test_a_source_is_not_read_beyond_need() -> None:
                 self.given += 1
                 yield b"0123"[offset_bytes:3]
 
-    source = Endless()
+    source = Endless(one_file(b"0123"), CLIP)
     with pytest.raises(SizeMismatchError):
         copy_file(
             CLIP,
@@ -298,3 +297,16 @@ def test_a_source_is_not_read_beyond_need() -> None:
         )
 
     assert source.given == 2
+
+
+def test_a_prefix_of_another_file_is_not_gone_on_with() -> None:
+    """A file whose end is as before and whose beginning is not is read from its start."""
+    content = b"A" * (4 * OVERLAP_BYTES)
+    for changed_at in (0, OVERLAP_BYTES + OVERLAP_BYTES // 3 + 5):
+        _, slot, resume = begun(content[: 3 * OVERLAP_BYTES], size_bytes=len(content))
+        other = content[:changed_at] + b"B" + content[changed_at + 1 :]
+
+        copied = copy(one_file(other), slot, Watched(), resume=resume)
+
+        assert copied.digests.sha256 == sha256_hex(other)
+        assert copied.resumed_bytes == 0

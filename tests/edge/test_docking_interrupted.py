@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.docking import close_interrupted_dockings
 from edge_agent.errors import SourceUnreadableError
+from edge_agent.ingest.files import Device
 from edge_agent.ingest.volume import MAX_DEPTH, EntryKind, RawEntry
+from edge_agent.interrupted import close_interrupted_dockings
 from edge_agent.ports import OutcomeKind
-from protocol.identifiers import RecorderId
 from protocol.manifest import EvidenceLevel, IncompleteReason
 from tests.simulators.docking_site import (
     MORNING,
@@ -27,7 +27,7 @@ from tests.simulators.killing_journal import KilledError
 from tests.simulators.memory_staging import MemoryStaging
 from tests.simulators.memory_volume import MemoryFile, MemoryVolume, Stored
 
-R1 = RecorderId("R-0001")
+R1 = Device(model="DSJ-A8", serial="0000017")
 LATER = MORNING + timedelta(hours=2)
 
 
@@ -162,18 +162,39 @@ async def test_a_cancelled_docking_seals_nothing(site: DockingSite) -> None:
     assert row.verified_bytes == volume.read_bytes[path] < 4_000
 
 
-async def test_a_model_without_profile_stays_open(site: DockingSite) -> None:
-    """A docking of a model that is not configured any more is not closed, and said so."""
+async def test_without_its_profile_everything_is_held(site: DockingSite) -> None:
+    """A docking of a model that is not configured any more is closed, claims nothing, says so."""
+    files = recording(clips=2)
     site.kill_at_call(1, after=True, only="staged")
     with pytest.raises(KilledError):
-        await site.dock(MemoryVolume(files=recording(clips=2)))
+        await site.dock(MemoryVolume(files=files))
     site.live_again()
     settings = dataclasses.replace(site.settings, profiles=())
 
     [outcome] = await close_interrupted_dockings(site.ports, settings)
+    again = await site.dock(MemoryVolume(files=files), bay=2)
 
+    first, second = await site.manifests()
     assert (outcome.kind, outcome.code) == (OutcomeKind.ATTENTION, "E-ING-204")
-    assert len(await site.journal.open_dockings()) == 1
+    assert {one.reason for one in first.incomplete} == {
+        IncompleteReason.HELD,
+        IncompleteReason.AGENT_STOPPED,
+    }
+    assert again.kind is OutcomeKind.SEALED
+    assert [len(one.clips) for one in second.recordings] == [2]
+
+
+async def test_a_docking_that_failed_locks_no_other_bay(site: DockingSite) -> None:
+    """A docking that ended in an error is over, whatever the journal says: any bay goes on."""
+    site.kill_at_call(1, after=False, only="seal")
+    with pytest.raises(KilledError):
+        await site.dock(MemoryVolume(files=recording()))
+    site.live_again()
+
+    outcome = await site.dock(MemoryVolume(files=recording()), bay=2)
+
+    assert outcome.kind is OutcomeKind.SEALED
+    assert not await site.journal.open_dockings()
 
 
 async def test_a_file_gone_before_it_was_whole_is_kept_and_told(
@@ -243,6 +264,9 @@ async def test_a_copy_of_a_file_that_grew_leaves_no_checkpoint(
     [path] = files
 
     class Growing(MemoryVolume):
+        def entries(self) -> Iterator[RawEntry]:
+            yield from MemoryVolume(files=files).entries()
+
         @contextlib.contextmanager
         def open(self, path: bytes) -> Iterator[MemoryFile]:
             with super().open(path) as file:

@@ -7,22 +7,23 @@ import pytest
 
 from edge_agent.adapters.journal import VERSION, Journal
 from edge_agent.errors import JournalContradictionError, JournalVersionError, RecorderBusyError
-from edge_agent.ingest.files import FileId, FileKey, FileRow, FileState
+from edge_agent.ingest.files import Device, FileId, FileKey, FileRow, FileState
 from edge_agent.manifest.sealing import Content, DockingFacts, SealedManifest, seal_docking
 from edge_agent.manifest.settling import ClaimedFile, Settlement
 from edge_agent.ports import NewCopy, OpenDocking
 from protocol.chain import GENESIS, ChainHead
 from protocol.digest import Digests, sha256_hex
-from protocol.identifiers import OfficerId, RecorderId
+from protocol.identifiers import OfficerId
 from protocol.manifest import ClockFacts, EvidenceLevel, Isolation
 from tests.simulators.docking_site import BAY, DOCKED_AT, ZONE
 from tests.simulators.sealed_manifests import DOCK, DOCK_KEY, RECORDER, docking_id, uuid7
 
-OWNER = RECORDER.recorder_id
-OTHER = RecorderId("R-0002")
+OWNER = Device(model=RECORDER.model, serial=RECORDER.serial)
+OTHER = Device(model=RECORDER.model, serial="0000002")
 FIRST, SECOND = docking_id(1), docking_id(2)
 A, B = FileId("a"), FileId("b")
 DIGESTS = Digests(sha256=sha256_hex(b"x"), sm3="1" * 64)
+PRINT = "3" * 64
 L2 = EvidenceLevel.L2
 
 
@@ -120,7 +121,7 @@ async def test_a_copys_way_to_a_staged_file(journal: Journal) -> None:
     halfway = await only_row(journal)
     assert (halfway.verified_bytes, halfway.prefix_sha256) == (3, "2" * 64)
 
-    await journal.staged(B, digests=DIGESTS, evidence=L2)
+    await journal.staged(B, digests=DIGESTS, evidence=L2, fingerprint=PRINT)
     row = await only_row(journal)
     assert (row.state, row.verified_bytes, row.prefix_sha256) == (FileState.STAGED, 5, None)
     assert (row.digests, row.evidence) == (DIGESTS, L2)
@@ -130,10 +131,10 @@ async def test_no_step_from_a_wrong_state(journal: Journal) -> None:
     """A staged file is not checkpointed or staged again: that would be our bug."""
     await journal.open_docking(opening())
     await begin(journal, A)
-    await journal.staged(A, digests=DIGESTS, evidence=L2)
+    await journal.staged(A, digests=DIGESTS, evidence=L2, fingerprint=PRINT)
 
     with pytest.raises(JournalContradictionError):
-        await journal.staged(A, digests=DIGESTS, evidence=L2)
+        await journal.staged(A, digests=DIGESTS, evidence=L2, fingerprint=PRINT)
     with pytest.raises(JournalContradictionError):
         await journal.checkpoint(A, verified_bytes=1, prefix_sha256="2" * 64)
     with pytest.raises(JournalContradictionError):
@@ -156,7 +157,7 @@ async def test_a_content_is_found_by_its_recorder_alone(journal: Journal) -> Non
     await journal.open_docking(opening())
     await begin(journal, A)
     assert await journal.find_content(OWNER, DIGESTS.sha256) is None
-    await journal.staged(A, digests=DIGESTS, evidence=L2)
+    await journal.staged(A, digests=DIGESTS, evidence=L2, fingerprint=PRINT)
 
     found = await journal.find_content(OWNER, DIGESTS.sha256)
 
@@ -169,7 +170,7 @@ async def test_a_duplicate_shares_its_contents_fate(journal: Journal) -> None:
     """A second name of a claimed content is claimed by the same manifest at once."""
     await journal.open_docking(opening())
     await begin(journal, A, B)
-    await journal.staged(A, digests=DIGESTS, evidence=L2)
+    await journal.staged(A, digests=DIGESTS, evidence=L2, fingerprint=PRINT)
     staged = [row for row in await journal.known_files(OWNER) if row.file_id == A]
     [sealed] = await journal.seal(FIRST, lambda head: manifests(staged, head), ended_at_ms=9)
 
@@ -189,7 +190,7 @@ async def test_a_content_is_found_under_the_name_that_has_the_bytes(journal: Jou
     """Of two names of a content, the one that stands for it is found, whichever came first."""
     await journal.open_docking(opening())
     await begin(journal, A, B)
-    await journal.staged(B, digests=DIGESTS, evidence=L2)
+    await journal.staged(B, digests=DIGESTS, evidence=L2, fingerprint=PRINT)
     await journal.duplicate(A, same_as=B)
 
     found = await journal.find_content(OWNER, DIGESTS.sha256)
@@ -211,7 +212,7 @@ async def test_only_unfinished_copies_are_dropped(journal: Journal) -> None:
     """A staged file cannot be forgotten."""
     await journal.open_docking(opening())
     await begin(journal, A, B)
-    await journal.staged(A, digests=DIGESTS, evidence=L2)
+    await journal.staged(A, digests=DIGESTS, evidence=L2, fingerprint=PRINT)
 
     await journal.drop_copies([A, B])
 
@@ -223,7 +224,7 @@ async def test_held_is_what_no_manifest_claims(journal: Journal) -> None:
     """A staged file is held once its docking has ended without claiming it."""
     await journal.open_docking(opening())
     await begin(journal, A)
-    await journal.staged(A, digests=DIGESTS, evidence=L2)
+    await journal.staged(A, digests=DIGESTS, evidence=L2, fingerprint=PRINT)
     assert await journal.held_count() == 0
 
     await journal.seal(FIRST, lambda head: manifests((), head), ended_at_ms=9)
@@ -255,7 +256,7 @@ async def test_sealing_is_all_or_nothing(journal: Journal) -> None:
     """A manifest that claims what is not staged leaves everything as it was."""
     await journal.open_docking(opening())
     await begin(journal, A, B)
-    await journal.staged(A, digests=DIGESTS, evidence=L2)
+    await journal.staged(A, digests=DIGESTS, evidence=L2, fingerprint=PRINT)
     row = next(row for row in await journal.known_files(OWNER) if row.file_id == A)
     claims = manifests([row], GENESIS)
     wrong = SealedManifest(

@@ -127,14 +127,16 @@ def test_a_partial_copy_that_left_the_recorder_is_kept_and_told() -> None:
     assert [one.code for one in found.findings] == [FindingCode.UNREADABLE_FILE]
 
 
-def test_a_copy_that_was_never_begun_is_forgotten() -> None:
-    """A file that was only planned, and is gone, left nothing to keep."""
+def test_a_copy_that_was_never_begun_is_not_forgotten() -> None:
+    """A file that was only planned, and is gone, is missed in its recording."""
     planned = row(key(EARLY), FileState.COPYING)
 
     found = reconcile(nothing_listed(), [planned], A8)
 
-    assert found.outdated == (planned,)
-    assert not found.findings
+    assert not found.outdated
+    assert found.absent == (planned,)
+    assert [clip.key for clip in found.clips] == [planned.key]
+    assert [one.code for one in found.findings] == [FindingCode.UNREADABLE_FILE]
 
 
 def test_a_partial_copy_of_what_changed_is_forgotten_and_told() -> None:

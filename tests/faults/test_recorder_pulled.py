@@ -15,16 +15,16 @@ from demo.docking import DirectoryDock
 from edge_agent.adapters.directory_volume import DirectoryVolume
 from edge_agent.adapters.staging_disk import StagingDisk
 from edge_agent.ingest.copying import OVERLAP_BYTES
+from edge_agent.ingest.files import Device
 from edge_agent.ports import OutcomeKind
 from protocol.digest import sha256_hex
-from protocol.identifiers import RecorderId
 from protocol.manifest import IncompleteReason
 from tests.simulators.docking_site import DockingSite, claimed, open_site, recording
 from tests.simulators.killing_journal import KilledError
 from tests.simulators.memory_staging import MemoryStaging
 from tests.simulators.memory_volume import MemoryVolume, Stored
 
-R1 = RecorderId("R-0001")
+R1 = Device(model="DSJ-A8", serial="0000017")
 CHUNK = 256 * 1024
 CLIP_BYTES = 3 * CHUNK * 4 + 17
 CHUNKS = 2 * (CLIP_BYTES // CHUNK + 1)

@@ -13,10 +13,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edge_agent.ingest.files import FileRow, FileState
+from edge_agent.ingest.files import Device, FileRow, FileState
 from edge_agent.ports import OutcomeKind
 from protocol.digest import sha256_hex
-from protocol.identifiers import RecorderId
 from protocol.manifest import Manifest
 from tests.simulators.docking_site import MORNING, clip_path, mtime_ns, noise, open_site
 from tests.simulators.killing_journal import KilledError
@@ -24,7 +23,7 @@ from tests.simulators.memory_staging import MemoryStaging
 from tests.simulators.memory_volume import MemoryVolume, Stored
 
 SERIALS = ("0000017", "0000018")
-RECORDERS = dict(zip(SERIALS, (RecorderId("R-0001"), RecorderId("R-0002")), strict=True))
+RECORDERS = {serial: Device(model="DSJ-A8", serial=serial) for serial in SERIALS}
 CHUNK = 64
 serials = st.sampled_from(SERIALS)
 
@@ -112,13 +111,13 @@ class DockingsMachine(RuleBasedStateMachine):
         """No recorder's content is claimed by two manifests; the chain was checked on reading."""
         contents: dict[str, set[str]] = defaultdict(set)
         for manifest in self.manifests:
-            mine = contents[manifest.recorder.recorder_id]
+            mine = contents[manifest.recorder.serial]
             for file in manifest.staged_files():
                 assert file.digests.sha256 not in mine
                 mine.add(file.digests.sha256)
 
     def teardown(self) -> None:
-        """With everything healed, one more docking each leaves nothing unclaimed or lost."""
+        """With everything healed, two more dockings each leave nothing unclaimed or lost."""
         try:
             self.staging.failing_syncs, self.staging.room_bytes = 0, 1 << 40
             for serial in SERIALS:
@@ -127,7 +126,8 @@ class DockingsMachine(RuleBasedStateMachine):
                     path: dataclasses.replace(stored, bad_from=None)
                     for path, stored in volume.files.items()
                 }
-                assert self._run(serial) is OutcomeKind.SEALED
+                # Clips that were begun and have vanished ask for a person, once.
+                assert OutcomeKind.SEALED in (self._run(serial), self._run(serial))
             self.each_content_is_claimed_once()
             self._check_all_is_claimed()
         finally:
@@ -135,13 +135,13 @@ class DockingsMachine(RuleBasedStateMachine):
 
     def _check_all_is_claimed(self) -> None:
         claimed = {
-            (manifest.recorder.recorder_id, file.digests.sha256)
+            (manifest.recorder.serial, file.digests.sha256)
             for manifest in self.manifests
             for file in manifest.staged_files()
         }
         for serial in SERIALS:
             for stored in self.volumes[serial].files.values():
-                assert (RECORDERS[serial], sha256_hex(stored.content)) in claimed
+                assert (serial, sha256_hex(stored.content)) in claimed
         rows = asyncio.run(self._rows())
         for row in rows:
             assert row.state in {FileState.CLAIMED, FileState.COPYING}

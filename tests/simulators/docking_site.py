@@ -12,16 +12,17 @@ from typing import Final, cast
 from zoneinfo import ZoneInfo
 
 from edge_agent.adapters.journal import Journal
-from edge_agent.docking import close_interrupted_dockings, run_docking
+from edge_agent.docking import run_docking
 from edge_agent.ingest.profile import Profile, parse_profile
 from edge_agent.ingest.progress import BayProgress
 from edge_agent.ingest.volume import Volume
+from edge_agent.interrupted import close_interrupted_dockings
 from edge_agent.ports import DockingJournal, DockingOutcome, DockingPorts, DockingSettings
 from edge_agent.staging.slot import Staging
 from protocol.chain import GENESIS, Link, judge
 from protocol.digest import sha256_hex
 from protocol.envelope import keyring, parse_statement, take_apart
-from protocol.identifiers import BayNumber, OfficerId, RecorderId, mint_uuid7
+from protocol.identifiers import BayNumber, DockingId, OfficerId, RecorderId, mint_uuid7
 from protocol.manifest import EvidenceLevel, Manifest, contradictions
 from protocol.registry import RecorderEntry, Registry
 from protocol.versions import Statement
@@ -122,6 +123,7 @@ class DockingSite:
     now: datetime = DOCKED_AT
     reported: list[BayProgress] = field(default_factory=list)
     has_reported: asyncio.Event = field(default_factory=asyncio.Event)
+    live: set[DockingId] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._journal_port: DockingJournal = self.journal
@@ -135,6 +137,7 @@ class DockingSite:
             clock=lambda: self.now,
             monotonic_s=lambda: 0.0,
             mint=lambda: mint_uuid7(unix_ms=1, entropy=os.urandom(10)),
+            live=self.live,
         )
 
     @property

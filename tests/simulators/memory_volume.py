@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from edge_agent.errors import SourceUnreadableError, SourceVanishedError
-from edge_agent.ingest.volume import MAX_DEPTH, EntryKind, RawEntry, clamp_mtime
+from edge_agent.ingest.volume import MAX_DEPTH, EntryKind, RawEntry, Stamp, clamp_mtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +26,9 @@ class MemoryVolume:
     Attributes:
         odd: Entries that are no files.
         pull_after_chunks: Leave after that many chunks, of all files together.
-        second_reads: What a file gives instead when it is read from its start again.
+        second_reads: What a file gives instead when it is read from its start for the second time.
         gate: Nothing is read before it is set.
-        read_bytes: By path.
+        read_bytes: By path; without small parts.
     """
 
     files: dict[bytes, Stored] = field(default_factory=dict)
@@ -87,17 +87,30 @@ class MemoryFile:
     def __init__(self, volume: MemoryVolume, path: bytes) -> None:
         self._volume = volume
         self._path = path
-        stored = volume.files[path]
+        self._stored = stored = volume.files[path]
         self.size_bytes = len(stored.content)
         self.mtime_ns = clamp_mtime(stored.mtime_ns)
+
+    def stamp(self) -> Stamp:
+        self._volume.check_docked()
+        stored = self._volume.files.get(self._path, self._stored)
+        return Stamp(size_bytes=len(stored.content), mtime_ns=clamp_mtime(stored.mtime_ns))
+
+    def read_at(self, offset_bytes: int, size_bytes: int) -> bytes:
+        self._volume.check_docked()
+        stored = self._volume.files.get(self._path, self._stored)
+        part = stored.content[offset_bytes : offset_bytes + size_bytes]
+        if stored.bad_from is not None and offset_bytes + len(part) > stored.bad_from:
+            raise SourceUnreadableError(f"{self._path!r}: bad from {stored.bad_from}")
+        return part
 
     def chunks(self, *, offset_bytes: int) -> Iterator[bytes]:
         volume, path = self._volume, self._path
         stored = volume.files[path]
         content = stored.content
-        if volume.starts[path] and offset_bytes == 0:
+        if volume.starts[path] == 1 and offset_bytes == 0:
             content = volume.second_reads.get(path, content)
-        volume.starts[path] += 1
+        volume.starts[path] += offset_bytes == 0
         position = offset_bytes
         if volume.gate is not None and not volume.gate.wait(60):
             raise TimeoutError("nobody opened the gate")

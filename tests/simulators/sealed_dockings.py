@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_agent.adapters.journal import Journal
-from edge_agent.ingest.files import FileId, FileKey
+from edge_agent.ingest.files import Device, FileId, FileKey
 from edge_agent.manifest import sealing
 from edge_agent.ports import NewCopy, OpenDocking
 from protocol.chain import ChainHead
@@ -19,6 +19,7 @@ from tests.simulators.sealed_manifests import (
     uuid7,
 )
 
+DEVICE = Device(model=RECORDER.model, serial=RECORDER.serial)
 Recordings = Sequence[Sequence[bytes]]
 
 
@@ -90,11 +91,12 @@ class DockingMaker:
             file_id = FileId(uuid7(5, self._file_count))
             (self._files / file_id).write_bytes(plan.contents[file.digests.sha256])
             copy = NewCopy(file_id=file_id, key=_key(file, self._file_count), marked=False)
-            await self._journal.begin_copies(docking_id(number), RECORDER.recorder_id, [copy])
+            await self._journal.begin_copies(docking_id(number), DEVICE, [copy])
             await self._journal.staged(
                 file_id,
                 digests=Digests(sha256=file.digests.sha256),
                 evidence=EvidenceLevel.L2,
+                fingerprint=file.digests.sha256,
             )
             ids[file.digests.sha256] = file_id
         return ids
