@@ -1,6 +1,7 @@
 """The main job, end to end, with real programs: `make demo`."""
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -111,7 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
             if good and not arguments.once:
                 show.step(f"the console stays at {site.console_url} until Ctrl-C")
-                signal.sigwait({signal.SIGINT, signal.SIGTERM})
+                with contextlib.suppress(KeyboardInterrupt):
+                    signal.pause()
         finally:
             site.stop()
     return 0 if good else 1
@@ -120,6 +122,8 @@ def run(arguments: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run; errors are one line that says what to do."""
     parsed = _parser().parse_args(arguments)
+    # Being asked to end is like Ctrl-C: what was started is ended as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return run(parsed)
     except (DemoError, FootageError, TargetError) as error:
