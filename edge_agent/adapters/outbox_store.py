@@ -22,6 +22,7 @@ from edge_agent.outbox.answers import (
     Refused,
     Unhandled,
     Verdict,
+    Waiting,
     decide,
     event_of,
     read_answer,
@@ -38,6 +39,16 @@ from protocol.registry import Registry
 # The archive asks for bytes of which this dock has no staged copy any more.
 BYTES_GONE: Final = "E-OUT-104"
 
+_ALL: Final = (1 << 63) - 1  # above every number of a manifest
+
+# The archive asks for a manifest that it gave a receipt for: it was set back to an older state.
+RECEIPT_FORGOTTEN: Final = "E-OUT-109"
+
+# What the archive asked for again after its receipt is claimed again until the next one.
+_UNANSWERED: Final = (
+    "(state <> 'receipted' OR EXISTS (SELECT 1 FROM file"
+    " WHERE file.manifest_id = manifest.manifest_id AND file.state = 'claimed'))"
+)
 _MANIFEST: Final = "SELECT manifest_id, sequence, payload_sha256, state, envelope FROM manifest"
 
 
@@ -63,11 +74,16 @@ class ReceiptedDocking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """What was committed because of an answer, and what is to be done now."""
+    """What was committed because of an answer, and what is to be done now.
+
+    Attributes:
+        publish_from: From this number on the archive has forgotten what it had.
+    """
 
     decision: Decision
     uploads: tuple[Upload, ...] = ()
     docking: ReceiptedDocking | None = None
+    publish_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,15 +113,20 @@ class OutboxStore:
         self._archive_keys = archive_keys
         self._clock = clock
 
-    async def next_unreceipted(self, *, after: int) -> KnownManifest | None:
+    async def next_unreceipted(
+        self, *, after: int, all_from: int | None = None
+    ) -> KnownManifest | None:
         """Return the first manifest above sequence *after* that has no receipt.
 
         One at a time: a dock that was offline for weeks may have more of them than memory.
+
+        Args:
+            after: What was returned last.
+            all_from: From this number on, those with a receipt, too.
         """
+        condition = f"({_UNANSWERED} OR sequence >= ?) AND sequence > ? ORDER BY sequence LIMIT 1"
         async with self._journal.transaction():
-            return await self._known(
-                "state <> 'receipted' AND sequence > ? ORDER BY sequence LIMIT 1", after
-            )
+            return await self._known(condition, _ALL if all_from is None else all_from, after)
 
     async def take_answer(self, topic: str, untrusted: bytes) -> Effect:
         """Commit what follows from a message on the receipts topic, in one transaction.
@@ -142,7 +163,8 @@ class OutboxStore:
                 held_files=await count(
                     connection,
                     "SELECT count(*) FROM file JOIN docking USING (docking_id)"
-                    " WHERE file.state = 'staged' AND docking.state <> 'open'",
+                    " WHERE docking.state <> 'open' AND (file.state = 'staged'"
+                    "  OR file.lost AND file.verified_bytes)",
                 ),
             )
 
@@ -231,8 +253,12 @@ class OutboxStore:
                 "UPDATE manifest SET state = ? WHERE manifest_id = ?",
                 (state.value, known.manifest_id),
             )
-        if isinstance(verdict, Admitted) and state is ManifestState.ADMITTED:
+        if isinstance(verdict, Waiting):
+            return Effect(decision=verdict, publish_from=await self._forgotten(verdict, known))
+        if isinstance(verdict, Admitted):
             return Effect(decision=verdict, uploads=await self._uploads(known, verdict.missing))
+        if isinstance(verdict, Receipted):
+            await self._note_archived(known)
         if isinstance(verdict, Receipted) and known.state is not ManifestState.RECEIPTED:
             return Effect(decision=verdict, docking=await self._note_receipt(known, untrusted))
         return Effect(decision=verdict)
@@ -259,6 +285,29 @@ class OutboxStore:
                 )
             )
 
+    async def _forgotten(self, waiting: Waiting, known: KnownManifest) -> int | None:
+        """Return the number that the archive waits for, if it had that one before: an incident."""
+        wanted = waiting.expected_sequence
+        receipted = await count(
+            self._journal.connection,
+            "SELECT count(*) FROM manifest WHERE sequence = ? AND state = 'receipted'",
+            wanted,
+        )
+        if not receipted or wanted > known.sequence:
+            return None
+        await self._alert_once(
+            RECEIPT_FORGOTTEN,
+            f"the archive has forgotten manifests from {wanted} on; they are published again",
+            ("sequence", str(wanted)),
+        )
+        return wanted
+
+    async def _note_archived(self, known: KnownManifest) -> None:
+        await self._journal.connection.execute(
+            "UPDATE file SET state = 'archived' WHERE manifest_id = ? AND state = 'claimed'",
+            (known.manifest_id,),
+        )
+
     async def _note_receipt(
         self, known: KnownManifest, untrusted: bytes
     ) -> ReceiptedDocking | None:
@@ -266,10 +315,6 @@ class OutboxStore:
         await connection.execute(
             "UPDATE manifest SET receipt = ?, receipted_at_ms = ? WHERE manifest_id = ?",
             (untrusted, unix_ms(self._clock()), known.manifest_id),
-        )
-        await connection.execute(
-            "UPDATE file SET state = 'archived' WHERE manifest_id = ? AND state = 'claimed'",
-            (known.manifest_id,),
         )
         rows = await connection.execute_fetchall(
             "UPDATE docking SET state = 'receipted' WHERE state = 'sealed' AND docking_id ="
@@ -288,6 +333,12 @@ class OutboxStore:
     ) -> tuple[Upload, ...]:
         found: list[Upload] = []
         for file in missing:
+            # After a receipt, too: what the archive has lost must not be freed here.
+            await self._journal.connection.execute(
+                "UPDATE file SET state = 'claimed'"
+                " WHERE manifest_id = ? AND sha256 = ? AND state = 'archived'",
+                (known.manifest_id, file.sha256),
+            )
             upload = await self._staged_copy(known, file)
             if upload is None:
                 await self._note_bytes_gone(known, file)
@@ -320,21 +371,25 @@ class OutboxStore:
 
     async def _note_bytes_gone(self, known: KnownManifest, file: MissingFile) -> None:
         detail = f"manifest {known.sequence}: no staged copy of {file.sha256} is left"
+        await self._alert_once(
+            BYTES_GONE,
+            f"the archive asks for a file that is gone: {detail}",
+            ("sha256", file.sha256),
+        )
+
+    async def _alert_once(self, code: str, text: str, fact: tuple[str, str]) -> None:
+        """Raise an alert, unless one of that code with that fact was raised before."""
+        name, value = fact
         repeated = await count(
             self._journal.connection,
             "SELECT count(*) FROM alert WHERE json_extract(CAST(payload AS TEXT), '$.code') = ?"
-            " AND json_extract(CAST(payload AS TEXT), '$.facts.sha256') = ?",
-            BYTES_GONE,
-            file.sha256,
+            " AND json_extract(CAST(payload AS TEXT), '$.facts.' || ?) = ?",
+            code,
+            name,
+            value,
         )
         if not repeated:
-            await self._notices.insert_alert(
-                Notice(
-                    code=BYTES_GONE,
-                    text=f"the archive asks for a file that is gone: {detail}",
-                    facts={"sequence": str(known.sequence), "sha256": file.sha256},
-                )
-            )
+            await self._notices.insert_alert(Notice(code=code, text=text, facts={name: value}))
 
     async def _find(self, answer: Answer) -> KnownManifest | None:
         if answer.manifest_id is not None:
@@ -352,10 +407,10 @@ class OutboxStore:
             after = known.sequence
         return None
 
-    async def _known(self, condition: str, value: str | int) -> KnownManifest | None:
+    async def _known(self, condition: str, *values: str | int) -> KnownManifest | None:
         """Read one manifest; *condition* is one of this module's own sentences."""
         query = f"{_MANIFEST} WHERE {condition}"
-        async with self._journal.connection.execute(query, (value,)) as cursor:
+        async with self._journal.connection.execute(query, values) as cursor:
             row = await cursor.fetchone()
         if row is None:
             return None

@@ -97,6 +97,7 @@ class Uplink:
         self._pace = pace
         self._sealed = asyncio.Event()
         self._alerted: set[int] = set()
+        self._forgotten_from: int | None = None
 
     def manifest_sealed(self) -> None:
         """Have new manifests published; called after their transaction."""
@@ -211,6 +212,10 @@ class Uplink:
             _log.info("the upload queue is full; the archive will be asked again")
         if effect.docking is not None:
             _log.info("docking receipted", docking=effect.docking.docking_id)
+        if effect.publish_from is not None:
+            known = self._forgotten_from
+            wanted = effect.publish_from
+            self._forgotten_from = wanted if known is None else min(known, wanted)
         if isinstance(effect.decision, Receipted):
             self._parts.vitals.counters.receipts += 1
             self._parts.receipts.beat()
@@ -222,21 +227,28 @@ class Uplink:
 
     async def _publish_manifests(self, link: Link) -> None:
         """Publish what has no receipt, in order; what is new at once, everything now and then."""
-        loop = asyncio.get_running_loop()
-        last, due_s = 0, loop.time() + self._pace.reconcile_s
         while True:
-            self._sealed.clear()
-            last = await self._publish_after(link, last)
+            all_from, self._forgotten_from = self._forgotten_from, None
+            last = await self._publish_after(link, 0, all_from=all_from)
             await self._recount()
-            try:
-                async with asyncio.timeout_at(due_s):
-                    await self._sealed.wait()
-            except TimeoutError:
-                last, due_s = 0, loop.time() + self._pace.reconcile_s
+            due_s = asyncio.get_running_loop().time() + self._pace.reconcile_s
+            while await self._sealed_before(due_s):
+                last = await self._publish_after(link, last)
+                await self._recount()
 
-    async def _publish_after(self, link: Link, last: int) -> int:
+    async def _sealed_before(self, due_s: float) -> bool:
+        try:
+            async with asyncio.timeout_at(due_s):
+                await self._sealed.wait()
+        except TimeoutError:
+            return False
+        self._sealed.clear()
+        return True
+
+    async def _publish_after(self, link: Link, last: int, *, all_from: int | None = None) -> int:
         """Publish manifests above number *last*; return the highest number that was looked at."""
-        while manifest := await self._parts.store.next_unreceipted(after=last):
+        store = self._parts.store
+        while manifest := await store.next_unreceipted(after=last, all_from=all_from):
             last = manifest.sequence
             # The archive has said what it needs of this one, and it is on its way.
             if not self._parts.uploads.is_busy(manifest.manifest_id):

@@ -9,7 +9,7 @@ import pytest
 
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.notice_store import Notice, NoticeStore
-from edge_agent.adapters.outbox_store import BYTES_GONE, OutboxStore
+from edge_agent.adapters.outbox_store import BYTES_GONE, RECEIPT_FORGOTTEN, OutboxStore
 from edge_agent.adapters.staging_disk import StagingDisk
 from edge_agent.outbox.answers import Admitted, Receipted, Refused, Unhandled, Waiting
 from edge_agent.outbox.machine import ManifestState
@@ -352,3 +352,77 @@ async def test_nothing_is_lost_by_a_restart(site: Site, tmp_path: Path) -> None:
 
     assert known is not None
     assert (known.state, known.envelope) == (ManifestState.ADMITTED, sealed.envelope)
+
+
+def restored() -> Archive:
+    """Return an archive that was set back to before anything of this dock arrived."""
+    return Archive(ARCHIVE_KEY, DOCK_KEY.public, TusArchive(), dock=DOCK)
+
+
+async def receipted(site: Site, *contents: bytes) -> list[SealedManifest]:
+    """Seal one docking after the other, each with its receipt."""
+    made: list[SealedManifest] = []
+    for content in contents:
+        made += await site.dockings.seal([[content]])
+        site.receive(made[-1])
+        await site.say(made[-1])
+    return made
+
+
+async def test_a_forgetful_archive_is_found_out(site: Site) -> None:
+    """An archive that waits for what it receipted gets it again from there; a person hears once."""
+    await receipted(site, b"one", b"two")
+    [three] = await site.dockings.seal([[b"three"]])
+    site.archive = restored()
+    effects = [
+        await site.store.take_answer(TOPIC, answer)
+        for _ in range(2)
+        for answer in site.archive.take_manifest(three.envelope)
+    ]
+
+    assert [effect.publish_from for effect in effects] == [1, 1]
+    assert await site.alert_codes() == [RECEIPT_FORGOTTEN]
+    again: list[int] = []
+    while known := await site.store.next_unreceipted(after=max(again, default=0), all_from=1):
+        again.append(known.sequence)
+    assert again == [1, 2, 3]
+
+
+async def test_what_waits_for_the_unreceipted_is_no_incident(site: Site) -> None:
+    """A manifest that overtook another one waits for it as usual."""
+    await site.dockings.seal([[b"one"]])
+    [two] = await site.dockings.seal([[b"two"]])
+    await site.say(two)
+
+    assert not await site.alert_codes()
+
+
+async def test_what_the_archive_lost_is_sent_again(site: Site) -> None:
+    """A receipted file that is asked for again is kept and sent, until its next receipt."""
+    [one] = await receipted(site, b"one")
+    site.archive = restored()
+    [answer] = site.archive.take_manifest(one.envelope)
+    effect = await site.store.take_answer(TOPIC, answer)
+    kept = await site.store.freeable_files(limit=10)
+    asked_again = await site.store.next_unreceipted(after=0)
+    site.receive(one)
+    for answer in site.archive.settle():
+        await site.store.take_answer(TOPIC, answer)
+
+    assert [upload.sha256 for upload in effect.uploads] == list(one.contents)
+    assert not kept
+    assert asked_again is not None
+    assert await site.store.next_unreceipted(after=0) is None
+    assert len(await site.store.freeable_files(limit=10)) == 1
+
+
+async def test_what_was_freed_and_lost_is_told(site: Site) -> None:
+    """When the archive lost what the dock has freed, nobody pretends that it can be sent."""
+    [one] = await receipted(site, b"one")
+    for file_id in await site.store.freeable_files(limit=10):
+        await site.store.mark_freed(file_id)
+    site.archive = restored()
+    await site.say(one)
+
+    assert await site.alert_codes() == [BYTES_GONE]
+    assert await site.store.next_unreceipted(after=0) is None

@@ -512,3 +512,22 @@ async def test_uncommitted_answers_come_again(
         await service.until(lambda _heard: bool(service.archive.tus.files))
 
     assert await dock.store.next_unreceipted(after=0) is not None
+
+
+async def test_an_archive_set_back_gets_everything_again(
+    dock: Dock, service: ArchiveService, tus: TusArchive
+) -> None:
+    """An archive restored from an old copy is brought up to date without anybody's help."""
+    async with dock.online():
+        await dock.seal([[b"one"]])
+        await dock.seal([[b"two"]])
+        await dock.until_receipted(1, 2)
+        service.archive = Archive(ARCHIVE_KEY, DOCK_KEY.public, tus, dock=DOCK)
+        tus.set_back()
+        await dock.seal([[b"three"]])
+        await dock.until_receipted(3)
+        while await dock.store.next_unreceipted(after=0) is not None:  # noqa: ASYNC110 -- the journal tells nobody
+            await asyncio.sleep(0.01)
+
+    assert set(tus.files.values()) == {b"one", b"two", b"three"}
+    assert service.archive.manifests.keys() == {1, 2, 3}

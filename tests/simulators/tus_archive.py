@@ -90,6 +90,12 @@ class TusArchive:
         """Let every upload that is not complete expire."""
         self._uploads = {name: upload for name, upload in self._uploads.items() if upload.done}
 
+    def set_back(self) -> None:
+        """Be as before anything arrived."""
+        self.files.clear()
+        self.wanted.clear()
+        self._uploads.clear()
+
     def application(self) -> web.Application:
         """Return the server's routes."""
         app = web.Application(client_max_size=1 << 30)
