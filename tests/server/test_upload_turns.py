@@ -51,7 +51,7 @@ async def test_a_later_request_does_not_overtake_the_archive() -> None:
     results = await asyncio.gather(earlier, own, later, return_exceptions=True)
 
     assert isinstance(results[0], OvertakenError)
-    assert results[1:] == ["had its turn", "had its turn"]
+    assert list(results[1:]) == ["had its turn", "had its turn"]
 
 
 async def test_uploads_expire_while_a_dock_asks_on_and_on(site: TusSite) -> None:
