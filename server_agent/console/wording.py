@@ -207,6 +207,7 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-OUT-106": N_("Two registries have one version; the dock obeys the first"),
         "E-OUT-107": N_("A message came on a topic that is none of the dock's"),
         "E-OUT-108": N_("The dock cannot read a copy that the archive asks for: look at its disk"),
+        "E-OUT-109": N_("The archive was set back to an older state: the dock sends all again"),
         "E-RUN-122": N_("The broker refuses the dock: look at its certificate and the access list"),
         "E-STG-301": N_("The dock's disk is full: it goes on when recordings are archived"),
         "E-STG-303": N_("The dock's disk failed: replace it; the recorder has everything"),
