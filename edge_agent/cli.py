@@ -62,6 +62,7 @@ _REMEDIES: Final = {
     "E-CTL-502": "start it with `edge-agent run` or `systemctl start edge-agent`",
     "E-CTL-503": "stop the other agent, or give this one its own configuration",
     "E-CTL-505": "ask as root or as a member of the agent's group",
+    "E-CTL-506": "end a `status --watch` that nobody looks at",
     "E-JRN-401": "install the release that wrote it, or a newer one",
     "E-ING-204": "correct the named profile",
 }

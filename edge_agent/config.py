@@ -15,16 +15,18 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from msgspec import Meta, Struct, field
 
-from edge_agent.errors import EdgeError
+from edge_agent.errors import EdgeError, ProfileError
 from edge_agent.ingest.copying import CHECKPOINT_BYTES
 from edge_agent.ingest.profile import Profile, parse_profile
 from protocol.errors import ProtocolError
 from protocol.identifiers import BayField, parse_dock
 from protocol.manifest import EvidenceLevel
-from runtime.errors import RuntimeFault
+from runtime.errors import RuntimeFault, SettingsError
 from runtime.keys import load_certificate_key, load_signing_key
 from runtime.settings import load_toml
 from runtime.tls import client_context
+
+_MOST_SOCKET_BYTES: Final = 107  # unix(7): sun_path, with its NUL
 
 DEFAULT_PATH: Final = Path("/etc/bayward/edge.toml")
 
@@ -141,7 +143,14 @@ def load_config(path: Path) -> EdgeConfig:
         SettingsError: A key is unknown, missing or wrong; it is named.
         OSError: The file cannot be read.
     """
-    return load_toml(path, EdgeConfig)
+    try:
+        config = load_toml(path, EdgeConfig)
+    except (RecursionError, ValueError) as error:  # tomllib lets both through
+        raise SettingsError(path, key_path="$", problem=f"not TOML: {error}") from None
+    for key_path, value in _paths(config, "$"):
+        if "\0" in str(value):
+            raise SettingsError(path, key_path=key_path, problem="a path has no NUL")
+    return config
 
 
 def load_profiles(directory: Path) -> tuple[Profile, ...]:
@@ -151,10 +160,30 @@ def load_profiles(directory: Path) -> tuple[Profile, ...]:
         ProfileError: One is wrong; the file and the key are named.
         OSError: A file cannot be read.
     """
-    return tuple(
-        parse_profile(path.read_text(encoding="utf-8"), source=path.name)
-        for path in sorted(directory.glob("*.toml"))
-    )
+    profiles = tuple(_load_profile(path) for path in sorted(directory.glob("*.toml")))
+    names = Counter(profile.name for profile in profiles)
+    if twice := [name for name, times in names.items() if times > 1]:
+        raise ProfileError(f"{directory}: $.name: {', '.join(twice)} stands in more than one file")
+    return profiles
+
+
+def _load_profile(path: Path) -> Profile:
+    try:
+        return parse_profile(path.read_text(encoding="utf-8"), source=path.name)
+    except (RecursionError, ValueError) as error:  # no UTF-8, or what tomllib lets through
+        raise ProfileError(f"{path.name}: $: not TOML: {error}") from None
+
+
+def _paths(value: object, key_path: str) -> Iterator[tuple[str, Path]]:
+    """Yield all paths of a configuration, each with its key."""
+    if isinstance(value, Path):
+        yield key_path, value
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from _paths(item, f"{key_path}[{index}]")
+    elif isinstance(value, Struct):
+        for name in value.__struct_fields__:
+            yield from _paths(getattr(value, name), f"{key_path}.{name}")
 
 
 def check_config(config: EdgeConfig) -> tuple[Check, ...]:
@@ -173,7 +202,7 @@ def _looked_at(name: str, look: Callable[[], object], remedy: str) -> Check:
         return Check(name=name, problem=str(wrong), remedy=remedy)
     except (EdgeError, ProtocolError, RuntimeFault) as error:
         return Check(name=name, problem=f"{error.code}: {error}", remedy=remedy)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return Check(name=name, problem=str(error), remedy=remedy)
     return Check(name=name)
 
@@ -185,6 +214,7 @@ def _checks(config: EdgeConfig) -> Iterator[tuple[str, Callable[[], object], str
     yield "dock's name", lambda: parse_dock(config.dock), "choose another value for dock"
     yield "timezone", lambda: _zone(config.timezone), "use a name such as Asia/Shanghai"
     yield "bays", lambda: _distinct_bays(config.bays), bays
+    yield "bays and storage", lambda: _apart(config), "keep storage outside of every bay's folder"
     yield (
         "profiles",
         lambda: _profiles(config.profiles),
@@ -216,6 +246,11 @@ def _checks(config: EdgeConfig) -> Iterator[tuple[str, Callable[[], object], str
         "create it, owned by the agent's user, mode 0700",
     )
     yield (
+        "control socket's name",
+        lambda: _bindable(config.control.socket),
+        "choose a shorter path, such as /run/bayward/edge.sock",
+    )
+    yield (
         "control socket's folder",
         lambda: _writable(config.control.socket.parent),
         "create it, owned by the agent's user",
@@ -236,6 +271,24 @@ def _distinct_bays(bays: tuple[Bay, ...]) -> None:
         raise _Wrong(f"number {', '.join(twice)} stands more than once")
     if shared := [path for path, count in paths.items() if count > 1]:
         raise _Wrong(f"{', '.join(shared)} belongs to more than one bay")
+
+
+def _apart(config: EdgeConfig) -> None:
+    """What is written must never appear as what is docked, nor the other way round."""
+    written = [config.storage.staging, config.storage.journal.parent]
+    for bay in config.bays:
+        docked = Path(os.path.realpath(bay.path))
+        for path in map(Path, map(os.path.realpath, written)):
+            if path.is_relative_to(docked):
+                raise _Wrong(f"{path} is in bay {bay.number}")
+        if docked.is_relative_to(os.path.realpath(config.storage.staging)):
+            raise _Wrong(f"bay {bay.number} is in {config.storage.staging}")
+
+
+def _bindable(socket: Path) -> None:
+    size_bytes = len(os.fsencode(socket))
+    if size_bytes > _MOST_SOCKET_BYTES:
+        raise _Wrong(f"{size_bytes} bytes; a socket's path has at most {_MOST_SOCKET_BYTES}")
 
 
 def _profiles(directory: Path) -> None:

@@ -275,6 +275,13 @@ class ControlAnswerError(ControlError):
     retry = Retry.NEVER
 
 
+class ControlBusyError(ControlError):
+    """As many are asking the agent as it answers at a time."""
+
+    code = "E-CTL-506"
+    retry = Retry.SOON
+
+
 class ConfigUnreadableError(EdgeError):
     """The configuration file cannot be read at all."""
 

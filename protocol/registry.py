@@ -1,12 +1,15 @@
 """Who and what a site knows: docks, recorders, officers. Signed by the archive, obeyed by docks."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
 from protocol.identifiers import DockField, OfficerField, RecorderField
 from protocol.manifest import Label, UtcTime
 from protocol.strict_json import Message
+
+# Databases keep it as a signed 64-bit number; an archive that counts stays below for ever.
+_MOST_VERSIONS: Final = (1 << 63) - 1
 
 
 class DockEntry(Message, frozen=True, kw_only=True):
@@ -38,7 +41,7 @@ class RecorderEntry(Message, frozen=True, kw_only=True):
 class Registry(Message, frozen=True, kw_only=True):
     """All that is registered at a site; only a higher ``version`` replaces what is known."""
 
-    version: Annotated[int, Meta(ge=1)]
+    version: Annotated[int, Meta(ge=1, le=_MOST_VERSIONS)]
     issued_at: UtcTime
     docks: tuple[DockEntry, ...] = ()
     officers: tuple[OfficerEntry, ...] = ()

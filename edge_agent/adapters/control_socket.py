@@ -21,6 +21,7 @@ from edge_agent.errors import (
     AgentNotRunningError,
     AgentRunningError,
     ControlAnswerError,
+    ControlBusyError,
     ControlDeniedError,
     ControlRequestError,
 )
@@ -111,6 +112,7 @@ async def ask(path: Path, command: Command) -> AsyncGenerator[Snapshot, None]:
     Raises:
         AgentNotRunningError: Nobody answers at *path*.
         ControlDeniedError: We are neither its user nor in its group.
+        ControlBusyError: Too many are asking already.
         ControlAnswerError: The answer is none that this release understands.
     """
     try:
@@ -148,7 +150,7 @@ class _Control:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None or len(self._clients) >= _MOST_CLIENTS:
-            writer.close()
+            await _turn_away(reader, writer)
             return
         self._clients.add(task)
         try:
@@ -206,6 +208,16 @@ class _Control:
             hung_up.cancel()
 
 
+async def _turn_away(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    busy = Problem(code=ControlBusyError.code, message="too many are asking already")
+    with contextlib.suppress(OSError, ControlRequestError):
+        # What is not read when the socket is closed costs the other side our answer.
+        async with asyncio.timeout(_SEND_TIMEOUT_S):
+            await _read_line(reader)
+        await _send(writer, ErrorAnswer(error=busy))
+    writer.close()
+
+
 async def _read_line(reader: asyncio.StreamReader) -> bytes:
     """Return the next line without its end; nothing when the other side hung up.
 
@@ -249,6 +261,10 @@ async def _read_answer(reader: asyncio.StreamReader, patience_s: float | None) -
 
 
 def _parse_answer(line: bytes) -> Snapshot:
+    with contextlib.suppress(ProtocolError):
+        answer = strict_json.parse(line, ErrorAnswer, max_bytes=MAX_ANSWER_BYTES)
+        if answer.error.code == ControlBusyError.code:
+            raise ControlBusyError(answer.error.message)
     try:
         return strict_json.parse(line, Snapshot, max_bytes=MAX_ANSWER_BYTES)
     except ProtocolError as error:

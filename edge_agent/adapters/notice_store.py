@@ -110,9 +110,12 @@ class NoticeStore:
         connection = self._journal.connection
         recent = await count(
             connection,
-            "SELECT count(*) FROM unhandled_message WHERE code = ? AND received_at_ms > ?",
+            # What the clock says is still to come was received before the clock was set.
+            "SELECT count(*) FROM unhandled_message WHERE code = ?"
+            " AND received_at_ms > ? AND received_at_ms <= ?",
             problem.code,
             now_ms - _QUIET_MS,
+            now_ms,
         )
         repeated = await count(
             connection,

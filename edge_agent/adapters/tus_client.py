@@ -339,7 +339,7 @@ def _error_of(status: int, text: str, retry_after: str | None, code: str) -> Upl
     if status in plain:
         return plain[status](text)
     if status in _BUSY:
-        digits = retry_after if retry_after and retry_after.isdecimal() else None
+        digits = retry_after if _DECIMAL.fullmatch(retry_after or "") else None
         return ArchiveBusyError(text, retry_after_s=None if digits is None else int(digits))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ArchiveBusyError(text, retry_after_s=None)
@@ -352,7 +352,7 @@ async def _problem_of(response: aiohttp.ClientResponse) -> _ArchiveProblem:
     untrusted = await response.content.read(_MAX_ERROR_BYTES)
     try:
         return msgspec.json.decode(untrusted, type=_ArchiveProblem)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _ArchiveProblem()
 
 

@@ -4,9 +4,10 @@ from typing import Final
 
 import pytest
 
-from edge_agent.config import Check, check_config, load_config
+from edge_agent.config import Check, check_config, load_config, load_profiles
+from edge_agent.errors import ProfileError
 from runtime.errors import SettingsError
-from tests.simulators.edge_site import EdgeSite, lay_out_edge_site
+from tests.simulators.edge_site import PROFILES, EdgeSite, lay_out_edge_site
 
 ORIGINAL: Final = 'dock = "dock-1"'
 
@@ -105,6 +106,10 @@ def test_a_dock_has_bays(site: EdgeSite) -> None:
         ('staging = "staging"', 'staging = "edge.toml/x"', "staging folder"),
         ('journal = "journal.sqlite"', 'journal = "a/b/journal.sqlite"', "journal's folder"),
         ('socket = "control.socket"', 'socket = "a/b/control.socket"', "control socket's folder"),
+        ('socket = "control.socket"', f'socket = "{"x" * 100}"', "control socket's name"),
+        ('staging = "staging"', 'staging = "bays/1/staging"', "bays and storage"),
+        ('journal = "journal.sqlite"', 'journal = "bays/1/j.sqlite"', "bays and storage"),
+        ('path = "bays/1"', 'path = "staging/files"', "bays and storage"),
         ('ca = "pki/ca.pem"', 'ca = "edge.toml"', "TLS identity"),
         ('ca = "pki/ca.pem"', 'ca = "pki/none.pem"', "TLS identity"),
         ("dock-1/tls.key", "archive/tls.key", "TLS identity"),
@@ -169,3 +174,38 @@ def test_profiles_are_read(site: EdgeSite) -> None:
 
     assert list(none) == list(wrong) == ["profiles"]
     assert "wrong.toml" in str(wrong["profiles"].problem)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"a = \xff", b"a = " + b"[" * 3_000, b"a = " + b"9" * 5_000, b'a = "\x00"'],
+    ids=["no UTF-8", "nested deeply", "a long number", "a NUL"],
+)
+def test_what_is_no_toml_is_said_so(site: EdgeSite, content: bytes) -> None:
+    """Whatever bytes stand in a file, it is named, as a configuration and as a profile."""
+    site.config.write_bytes(content)
+    with pytest.raises(SettingsError):
+        load_config(site.config)
+
+    site.config.rename(site.root / "odd.toml")
+    with pytest.raises(ProfileError, match=r"odd\.toml"):
+        load_profiles(site.root)
+
+
+def test_a_path_has_no_nul(site: EdgeSite) -> None:
+    """A path that no system call would take is found before one is tried."""
+    rewrite(site, 'path = "bays/1"', 'path = "bays/\\u0000"')
+
+    with pytest.raises(SettingsError, match=r"\$\.bays\[0\]\.path"):
+        load_config(site.config)
+
+
+def test_profiles_have_names_of_their_own(site: EdgeSite) -> None:
+    """Two profiles of one name are refused: dockings are closed by the profile's name."""
+    text = (PROFILES / "generic.toml").read_text(encoding="utf-8")
+    for name in ("one.toml", "other.toml"):
+        (site.root / name).write_text(text, encoding="utf-8")
+    site.config.unlink()
+
+    with pytest.raises(ProfileError, match="generic"):
+        load_profiles(site.root)

@@ -23,6 +23,7 @@ from edge_agent.errors import (
     AgentNotRunningError,
     AgentRunningError,
     ControlAnswerError,
+    ControlBusyError,
     ControlDeniedError,
 )
 from protocol.identifiers import BayNumber, DockId
@@ -227,3 +228,15 @@ async def test_a_long_path_is_refused(tmp_path: Path, board: BayBoard) -> None:
     with pytest.raises(OSError, match="path too long"):
         async with serve_control(tmp_path / ("x" * 200), board=board, snapshot=snapshot):
             pass
+
+
+async def test_one_too_many_is_told_so(served: Path) -> None:
+    """Whoever asks while as many watch as can be served learns that, and not that nobody runs."""
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(16):
+            answers = await stack.enter_async_context(
+                contextlib.aclosing(ask(served, Command.WATCH))
+            )
+            await anext(answers)
+        with pytest.raises(ControlBusyError):
+            await anext(ask(served, Command.STATUS))

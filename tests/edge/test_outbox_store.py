@@ -314,6 +314,19 @@ async def test_only_a_newer_registry_is_kept(site: Site) -> None:
     assert await site.alert_codes() == ["E-OUT-105"]
 
 
+async def test_a_registry_of_any_version_stops_nothing(site: Site) -> None:
+    """A version that no database keeps is a message that cannot be read; the highest one can."""
+    taken = [
+        await site.store.take_registry(
+            REGISTRY, site.archive.sign_registry(Registry(version=version, issued_at=NOW))
+        )
+        for version in (1 << 63, 1 << 70, (1 << 63) - 1)
+    ]
+
+    assert [one is not None for one in taken] == [False, False, True]
+    assert await site.alert_codes() == ["E-PRO-104"]
+
+
 async def test_a_docks_own_key_signs_no_registry(site: Site) -> None:
     """A registry of any other key than the archive's is not obeyed."""
     forged = sign_statement(Registry(version=9, issued_at=NOW), Statement.REGISTRY, DOCK_KEY)
@@ -426,3 +439,13 @@ async def test_what_was_freed_and_lost_is_told(site: Site) -> None:
 
     assert await site.alert_codes() == [BYTES_GONE]
     assert await site.store.next_unreceipted(after=0) is None
+
+
+async def test_a_clock_that_was_set_back_silences_nobody(site: Site) -> None:
+    """A message that was received "tomorrow", by a wrong clock, hides no alert of today."""
+    site.clock.now += timedelta(days=3650)
+    await site.store.take_answer(TOPIC, b"not an envelope")
+    site.clock.now = NOW
+    await site.store.take_answer(TOPIC, b"no envelope either")
+
+    assert await site.alert_codes() == ["E-PRO-107", "E-PRO-107"]

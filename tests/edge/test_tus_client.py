@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from edge_agent.adapters.tus_client import FileToSend, TusClient, UploadLimits, open_tus_client
 from edge_agent.errors import (
@@ -383,3 +385,32 @@ async def test_the_rate_can_be_limited(copy: int) -> None:
         await client.send(file, copy)
 
     assert archive.files[file.sha256] == CONTENT
+
+
+@pytest.mark.parametrize("retry_after", ["9" * 5_000, "\u0663", "soon", "-1"])
+async def test_an_odd_retry_after_is_passed_over(copy: int, retry_after: str) -> None:
+    """However the archive says when to come back, the file arrives."""
+    archive = TusArchive()
+    archive.faults.answers = {"POST": [(503, {"Retry-After": retry_after})]}
+
+    async with client_of(archive) as client:
+        await client.send(wanted_by(archive), copy)
+
+    assert list(archive.files.values()) == [CONTENT]
+
+
+@pytest.mark.parametrize("body", [b'{"a":' + b"[" * 60_000, b'{"code":"\\ud800"}', b"\xff"])
+async def test_an_odd_reason_is_passed_over(copy: int, body: bytes) -> None:
+    """Whatever stands in the body of a refusal, it is a refusal."""
+
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.Response(status=403, body=body)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", refuse)
+    async with (
+        TestServer(app) as server,
+        open_tus_client(str(server.make_url("/")), None) as client,
+    ):
+        with pytest.raises(UploadRefusedError):
+            await client.send(wanted_by(TusArchive()), copy)
