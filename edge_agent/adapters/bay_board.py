@@ -6,7 +6,7 @@ import msgspec
 
 from edge_agent.adapters.pulse import Pulse
 from protocol.identifiers import BayNumber, DockingId
-from protocol.messages import BayMessage
+from protocol.messages import BayMessage, BayState
 
 
 class BayBoard:
@@ -19,28 +19,29 @@ class BayBoard:
     def __init__(self, initial: Iterable[BayMessage]) -> None:
         self.turns = Pulse()
         self._bays = {message.bay: message for message in initial}
-        self._uploaded_bytes: dict[DockingId, int] = {}
+        self._sent_bytes: dict[DockingId, int] = {}
+        self._promised_bytes: dict[DockingId, int] = {}
 
     def show(self, message: BayMessage) -> None:
         """Replace what a bay shows."""
-        uploaded_bytes = self._uploaded_of(message.docking_id)
-        message = msgspec.structs.replace(message, uploaded_bytes=uploaded_bytes)
         docked = {other.docking_id for other in self._bays.values()} | {message.docking_id}
-        self._uploaded_bytes = {
-            docking: done for docking, done in self._uploaded_bytes.items() if docking in docked
-        }
-        if message != self._bays.get(message.bay):
-            self._bays[message.bay] = message
-            self.turns.beat()
+        for known in (self._sent_bytes, self._promised_bytes):
+            for docking_id in known.keys() - docked:
+                del known[docking_id]
+        self._replace(message)
+
+    def promise(self, docking_id: DockingId, size_bytes: int) -> None:
+        """Note how many bytes the manifests of a docking promise; some may be there already."""
+        self._promised_bytes[docking_id] = size_bytes
+        self.add_uploaded(docking_id, 0)
 
     def add_uploaded(self, docking_id: DockingId, size_bytes: int) -> None:
         """Count bytes of a docking that the archive confirmed; negative when a file starts anew."""
-        for bay, message in self._bays.items():
+        for message in self.bays():
             if message.docking_id == docking_id:
-                done = max(0, self._uploaded_of(docking_id) + size_bytes)
-                self._uploaded_bytes[docking_id] = done
-                self._bays[bay] = msgspec.structs.replace(message, uploaded_bytes=done)
-                self.turns.beat()
+                sent_bytes = self._sent_bytes.get(docking_id, 0) + size_bytes
+                self._sent_bytes[docking_id] = max(0, sent_bytes)
+                self._replace(message)
 
     def bay(self, number: BayNumber) -> BayMessage:
         """Return what one bay shows."""
@@ -50,5 +51,24 @@ class BayBoard:
         """Return what all bays show, by number."""
         return tuple(self._bays[number] for number in sorted(self._bays))
 
-    def _uploaded_of(self, docking_id: DockingId | None) -> int:
-        return 0 if docking_id is None else self._uploaded_bytes.get(docking_id, 0)
+    def _replace(self, message: BayMessage) -> None:
+        message = msgspec.structs.replace(message, uploaded_bytes=self._uploaded_of(message))
+        if message != self._bays.get(message.bay):
+            self._bays[message.bay] = message
+            self.turns.beat()
+
+    def _uploaded_of(self, message: BayMessage) -> int:
+        """Return how far the uploads are, as a part of what the docking had to read.
+
+        Not all that was read is sent, nor is all that is sent read at this docking: contents that
+        are there twice are sent once, and what an earlier docking left on the dock is sent, too.
+        """
+        if message.docking_id is None:
+            return 0
+        promised_bytes = self._promised_bytes.get(message.docking_id)
+        if message.state is BayState.RELEASABLE or promised_bytes == 0:
+            return message.bytes_total
+        sent_bytes = self._sent_bytes.get(message.docking_id, 0)
+        if promised_bytes is not None:
+            sent_bytes = message.bytes_total * sent_bytes // promised_bytes
+        return min(sent_bytes, message.bytes_total)

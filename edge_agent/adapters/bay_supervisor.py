@@ -243,6 +243,9 @@ class BaySupervisor:
             code=outcome.code,
             manifests=len(outcome.manifest_ids),
         )
+        if outcome.docking_id is not None:
+            promised_bytes = await self._parts.store.promised_bytes(outcome.docking_id)
+            self._parts.board.promise(outcome.docking_id, promised_bytes)
         if outcome.manifest_ids:
             self._sealed_tries += 1
             self._parts.on_sealed()

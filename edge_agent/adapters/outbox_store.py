@@ -168,6 +168,16 @@ class OutboxStore:
                 ),
             )
 
+    async def promised_bytes(self, docking_id: DockingId) -> int:
+        """Return how many bytes the manifests of a docking promise, each content counted once."""
+        async with self._journal.transaction() as connection:
+            return await count(
+                connection,
+                "SELECT coalesce(sum(size_bytes), 0) FROM file JOIN manifest USING (manifest_id)"
+                " WHERE manifest.docking_id = ? AND same_as IS NULL",
+                docking_id,
+            )
+
     async def are_receipted(self, manifest_ids: Iterable[ManifestId]) -> bool:
         """Return whether every one of these manifests has its verified receipt."""
         wanted = json.dumps(sorted(set(manifest_ids)))
@@ -349,7 +359,8 @@ class OutboxStore:
     async def _staged_copy(self, known: KnownManifest, file: MissingFile) -> Upload | None:
         # The manifest's own row may be a second name of another row's content.
         query = (
-            "SELECT holder.file_id, claimed.docking_id FROM file AS claimed"
+            "SELECT holder.file_id, manifest.docking_id FROM file AS claimed"
+            " JOIN manifest ON manifest.manifest_id = claimed.manifest_id"
             " JOIN file AS holder ON holder.file_id = coalesce(claimed.same_as, claimed.file_id)"
             " WHERE claimed.manifest_id = ? AND claimed.sha256 = ? AND claimed.size_bytes = ?"
             " AND holder.state IN ('staged', 'claimed', 'archived')"

@@ -152,12 +152,13 @@ async def test_a_recorder_is_released_by_its_receipt(bay: Bay) -> None:
     async with bay.served():
         sealed = await bay.until_state(BayState.SEALED)
         await bay.receipt(1)
-        await bay.until_state(BayState.RELEASABLE)
+        released = await bay.until_state(BayState.RELEASABLE)
         pull_recorder(bay.folder)
         empty = await bay.until_state(BayState.EMPTY)
 
     assert bay.sealed.is_set()
     assert (sealed.files_done, sealed.bytes_done) == (3, len(contents) * CLIP_BYTES)
+    assert released.uploaded_bytes == released.bytes_total == len(contents) * CLIP_BYTES
     assert (sealed.recorder, sealed.officer) == ("R-0001", "012345")
     assert (sealed.current_file, sealed.rate_bytes_s) == (None, 0)
     assert empty == msgspec.structs.replace(
@@ -315,7 +316,7 @@ async def test_one_bay_serves_many(bay: Bay) -> None:
     assert len(await bay.site.manifests()) == 3
 
 
-async def released(bay: Bay, *, serial: str = "0000017") -> None:
+async def docked_and_released(bay: Bay, *, serial: str = "0000017") -> None:
     """Dock a recorder and let the archive have it all."""
     dock_recorder(bay.folder, serial=serial)
     await bay.until_state(BayState.SEALED)
@@ -326,7 +327,7 @@ async def released(bay: Bay, *, serial: str = "0000017") -> None:
 async def test_a_swapped_recorder_is_not_releasable(bay: Bay) -> None:
     """Between two looks another recorder took over the folder: it is identified and read."""
     async with bay.served():
-        await released(bay)
+        await docked_and_released(bay)
         shutil.rmtree(bay.folder / "DCIM")
         dock_recorder(bay.folder.with_name("other"), serial="0000018")
         (bay.folder.with_name("other") / "DCIM").rename(bay.folder / "DCIM")
@@ -340,7 +341,7 @@ async def test_a_swapped_recorder_is_not_releasable(bay: Bay) -> None:
 async def test_a_new_file_takes_the_release_back(bay: Bay) -> None:
     """A recorder that records while it waits in its bay is read again."""
     async with bay.served():
-        await released(bay)
+        await docked_and_released(bay)
         clip = next((bay.folder / "DCIM/100MEDIA").iterdir())
         clip.with_name("012345_0000017_20261122083012_0009.MP4").write_bytes(b"new")
         shown = await bay.until_state(BayState.SEALED)
