@@ -19,6 +19,7 @@ from typing import Final
 _FALLOC_FL_KEEP_SIZE: Final = 0x01
 _AT_FDCWD: Final = -100
 _RENAME_NOREPLACE: Final = 1
+_BLOCK_BYTES: Final = 512  # of st_blocks, stat(2)
 
 _CANNOT_PREALLOCATE: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
 _CANNOT_RENAME_EXCLUSIVELY: Final = frozenset({errno.EINVAL, errno.ENOSYS})
@@ -203,6 +204,11 @@ def _written_beside(path: Path, data: bytes, *, mode: int) -> Iterator[Path]:
 
 
 def _preallocate(fd: int, size_bytes: int) -> None:
+    # ext4 takes all that is left before it says ENOSPC: for that moment nobody else could write.
+    space = os.fstatvfs(fd)
+    lacking_bytes = size_bytes - os.fstat(fd).st_blocks * _BLOCK_BYTES
+    if space.f_blocks and lacking_bytes > space.f_bavail * space.f_frsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     while _libc.fallocate64(fd, _FALLOC_FL_KEEP_SIZE, 0, size_bytes) != 0:
         code = ctypes.get_errno()
         if code in _CANNOT_PREALLOCATE:

@@ -94,6 +94,18 @@ def test_space_that_is_not_there_leaves_no_file(tmp_path: Path) -> None:
     assert not names(tmp_path)
 
 
+def test_asking_for_too_much_takes_nothing_from_others(tmp_path: Path) -> None:
+    """A request that cannot be met is refused before the file system has handed out a block."""
+    space = os.statvfs(tmp_path)
+    fd = durable.create_exclusive(tmp_path, "a")
+    try:
+        with pytest.raises(OSError, match=rf"Errno {errno.ENOSPC}\b"):
+            durable.extend_reservation(fd, (space.f_bavail + space.f_blocks) * space.f_frsize)
+        assert os.fstat(fd).st_blocks == 0
+    finally:
+        os.close(fd)
+
+
 def test_a_short_write_is_no_success(tmp_path: Path) -> None:
     """When the kernel takes only a part, the rest is written too, or the error is told."""
     done = subprocess.run(
