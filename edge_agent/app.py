@@ -25,6 +25,7 @@ from edge_agent.adapters.notice_store import NoticeStore, unix_ms
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
+from edge_agent.adapters.salvage_disk import SalvageDisk
 from edge_agent.adapters.staging_disk import StagingDisk
 from edge_agent.adapters.storage_check import clear_staging, pair_storage
 from edge_agent.adapters.task_keeper import DISK_FULL, PART_FAILED, keep_running
@@ -112,7 +113,8 @@ class _Agent:
 
     async def prepare(self) -> None:
         """Put in order what the last run left in staging."""
-        await clear_staging(self.world.journal, self.world.staging, self.world.notices)
+        world = self.world
+        await clear_staging(world.journal, world.staging, world.salvaging, world.notices)
 
     async def run(self, config: EdgeConfig) -> None:
         """Do everything, until cancelled."""
@@ -173,6 +175,7 @@ class _World:
     notices: NoticeStore
     store: OutboxStore
     staging: StagingDisk
+    salvaging: SalvageDisk
     ballast: Ballast
     client: TusClient
     registry: RegistryBook
@@ -203,6 +206,7 @@ async def _assemble(config: EdgeConfig) -> AsyncIterator[_Agent]:
             notices=notices,
             store=store,
             staging=staging,
+            salvaging=await asyncio.to_thread(SalvageDisk, config.storage.staging),
             ballast=ballast,
             client=client,
             registry=RegistryBook(await store.registry()),
@@ -275,6 +279,7 @@ def _docking_ports(world: _World) -> DockingPorts:
     return DockingPorts(
         journal=world.journal,
         staging=world.staging,
+        salvaging=world.salvaging,
         find_recorder=world.registry.find_recorder,
         clock=_utc_now,
         monotonic_s=time.monotonic,

@@ -13,6 +13,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
+from msgspec import structs
+
 from edge_agent.errors import (
     CopyDiffersError,
     EdgeError,
@@ -20,11 +22,13 @@ from edge_agent.errors import (
     SizeMismatchError,
     SourceChangedError,
     SourceUnreadableError,
+    SourceUnsteadyError,
     SourceVanishedError,
     UnidentifiedRecorderError,
     UnregisteredRecorderError,
 )
 from edge_agent.file_copier import NO_SPACE, FileCopier
+from edge_agent.file_salvager import FileSalvager
 from edge_agent.ingest.files import Device, FileId, FileKey, FileRow
 from edge_agent.ingest.identity import (
     MAX_IDENTITY_FILE_BYTES,
@@ -148,6 +152,7 @@ class _Docking:
             settings=settings,
             on_bytes=self._on_bytes,
         )
+        self._salvager = FileSalvager(volume, thread, ports)
         self._report = report
         self._progress = BayProgress(
             docking_id=opened.docking_id, recorder=opened.recorder, officer=opened.officer
@@ -164,12 +169,18 @@ class _Docking:
         self._file_ids: dict[FileKey, FileId] = {}
         self._generations: dict[FileKey, int] = {}
         self._tried: set[FileKey] = set()
+        self._unreadable: list[CopyStep] = []
         self._reasons: dict[FileKey, IncompleteReason] = {}
         self._rest = IncompleteReason.AGENT_STOPPED
         self._has_ended = False
         self._problem: tuple[str, str] | None = None
 
     async def take(self, listing: Listing) -> None:
+        """Read what is new; when nothing more has come, salvage what could not be read."""
+        await self._take_whole(listing)
+        await self._salvage()
+
+    async def _take_whole(self, listing: Listing) -> None:
         """Read what is new, and list the recorder again until nothing more has come."""
         for _ in range(_MAX_ROUNDS):
             await self._prepare(listing)
@@ -204,6 +215,7 @@ class _Docking:
         await journal.drop_copies([row.file_id for row in found.outdated])
         for row in found.outdated:
             await self._thread.run(partial(staging.remove, row.file_id))
+            await self._thread.run(partial(self._ports.salvaging.remove, row.file_id))
         steps = (*found.plan.steps, *found.plan.no_space)
         new = [
             NewCopy(file_id=FileId(self._ports.mint()), key=step.key, marked=step.marked)
@@ -271,9 +283,33 @@ class _Docking:
             except (SourceVanishedError, CopyDiffersError, OSError) as error:
                 self._note_end(step, error)
             else:
+                await self._drop_parts(step)
                 self._done_bytes += step.key.size_bytes
                 self._tell(files_done=self._progress.files_done + 1, bytes_done=self._done_bytes)
         self._tell(current_file=None, bytes_done=self._done_bytes)
+
+    async def _drop_parts(self, step: CopyStep) -> None:
+        """Free the parts of a file that is whole now; the journal has no rows of them any more."""
+        if step.row is not None and step.row.salvaged:
+            await self._thread.run(partial(self._ports.salvaging.remove, step.row.file_id))
+
+    async def _salvage(self) -> None:
+        """Keep what else can be read of files that could not be read whole."""
+        known = await self._ports.journal.known_files(self._opened.device)
+        rows = {row.file_id: row for row in known}
+        for step in tuple(self._unreadable):
+            if self._has_ended:
+                return
+            self._tell(current_file=name_of(step.key.path).path)
+            try:
+                told = await self._salvager.salvage(rows[self._file_ids[step.key]])
+            except (SourceChangedError, SourceUnreadableError) as error:
+                self._note_unread(step, error)
+            except (SourceVanishedError, CopyDiffersError, OSError) as error:
+                self._note_end(step, error)
+            else:
+                self._say_more(step, told)
+        self._tell(current_file=None)
 
     async def close(self) -> DockingOutcome:
         """Seal what is whole, and say how it went."""
@@ -329,6 +365,8 @@ class _Docking:
         code, reason = FindingCode.UNREADABLE_FILE, IncompleteReason.UNREADABLE
         if isinstance(error, SizeMismatchError | SourceChangedError):
             code, reason = FindingCode.SIZE_CHANGED, IncompleteReason.SIZE_CHANGED
+        elif not isinstance(error, SourceUnsteadyError):
+            self._unreadable.append(step)
         self._reasons[step.key] = reason
         self._find(code, step, str(error))
         if self._problem is None:
@@ -350,6 +388,16 @@ class _Docking:
     def _find(self, code: FindingCode, step: CopyStep | None, detail: str) -> None:
         path = None if step is None else name_of(step.key.path).path
         self._findings.append(Finding(code=code, path=path, detail=detail[:MAX_DETAIL_CHARACTERS]))
+
+    def _say_more(self, step: CopyStep, told: str) -> None:
+        """Put what was salvaged of a file in front of why it could not be read whole."""
+        said = FindingCode.UNREADABLE_FILE, name_of(step.key.path).path
+        self._findings = [
+            structs.replace(one, detail=f"{told}: {one.detail}"[:MAX_DETAIL_CHARACTERS])
+            if (one.code, one.path) == said
+            else one
+            for one in self._findings
+        ]
 
     def _on_bytes(self, held_bytes: int) -> None:
         """Tell how much of the current file is held; the first word says what we had of it."""

@@ -12,7 +12,7 @@ from edge_agent.ingest.grouping import group_clips
 from edge_agent.ingest.inventory import FoundClip, FoundFile, found_file
 from edge_agent.ingest.profile import Profile
 from edge_agent.manifest.sealing import Content, DockingFacts, SealedManifest, seal_docking
-from edge_agent.manifest.settling import Seen, Settlement, settle
+from edge_agent.manifest.settling import Seen, Settlement, held_back, settle, unfinished
 from edge_agent.ports import (
     DockingOutcome,
     DockingPorts,
@@ -21,7 +21,7 @@ from edge_agent.ports import (
     OutcomeKind,
 )
 from protocol.findings import Finding, FindingCode
-from protocol.manifest import ClockFacts, Incomplete, IncompleteReason, name_of
+from protocol.manifest import ClockFacts, IncompleteReason
 
 _NO_ZONE: Final = ZoneInfo("UTC")
 
@@ -83,16 +83,9 @@ def _seen(opened: OpenDocking, rows: Iterable[FileRow], profile: Profile) -> See
 
 def _all_held(rows: Iterable[FileRow], problem: str) -> Content:
     incomplete = tuple(
-        Incomplete(
-            name=name_of(row.key.path),
-            reason=(
-                IncompleteReason.HELD
-                if row.state is FileState.STAGED
-                else IncompleteReason.AGENT_STOPPED
-            ),
-            size_bytes=row.key.size_bytes,
-            taken_bytes=row.verified_bytes,
-        )
+        held_back(row.key)
+        if row.state is FileState.STAGED
+        else unfinished(row.key, row, IncompleteReason.AGENT_STOPPED)
         for row in rows
     )
     held = sum(one.reason is IncompleteReason.HELD for one in incomplete)

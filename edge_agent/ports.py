@@ -11,6 +11,7 @@ from edge_agent.ingest.files import Device, FileId, FileKey, FileRow
 from edge_agent.ingest.inventory import Limits
 from edge_agent.ingest.profile import Profile
 from edge_agent.manifest.sealing import SealedManifest
+from edge_agent.staging.salvaged import SalvageStaging
 from edge_agent.staging.slot import Staging
 from protocol.chain import ChainHead
 from protocol.digest import Digests
@@ -23,7 +24,7 @@ from protocol.identifiers import (
     OfficerId,
 )
 from protocol.keys import SigningKey
-from protocol.manifest import EvidenceLevel, Isolation, RecorderFacts
+from protocol.manifest import ByteRange, EvidenceLevel, Isolation, RecorderFacts
 from protocol.registry import RecorderEntry
 
 # Our own disk, as what keeps a bay from going on; the OSError itself is never wrapped.
@@ -81,6 +82,9 @@ class DockingJournal(Protocol):
     ) -> None:
         """Note how much of a copy is durable."""
 
+    async def salvaged(self, file_id: FileId, ranges: Sequence[ByteRange]) -> None:
+        """Note all that is durable of an unfinished file beyond what could not be read."""
+
     async def staged(
         self, file_id: FileId, *, digests: Digests, evidence: EvidenceLevel, fingerprint: str
     ) -> None:
@@ -115,8 +119,9 @@ class DockingPorts:
     """The world as every docking of a dock sees it.
 
     Attributes:
+        salvaging: Where parts of files are kept that cannot be read whole.
         clock: The time, aware.
-        monotonic_s: For rates.
+        monotonic_s: For rates, and how long a bad card takes; may be called in a thread.
         mint: A new UUIDv7 each time.
         live: Dockings that this process is busy with; one that is open in the journal and not
             here was cut short.
@@ -124,6 +129,7 @@ class DockingPorts:
 
     journal: DockingJournal
     staging: Staging
+    salvaging: SalvageStaging
     find_recorder: FindRecorder
     clock: Callable[[], datetime]
     monotonic_s: Callable[[], float]

@@ -6,7 +6,7 @@ of the one before: see protocol.chain.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from enum import Enum, unique
 from typing import Annotated, Final
@@ -28,6 +28,8 @@ from protocol.strict_json import Message
 
 # A choice: one manifest stays about 1 MiB, and a dock's memory flat, whatever a recorder holds.
 MAX_FILES: Final = 2_000
+# Of one file that cannot be read whole. What is more is counted in ``taken_bytes``.
+MAX_RANGES: Final = 1_000
 _INT64_MAX: Final = (1 << 63) - 1
 
 UtcTime = Annotated[datetime, Meta(tz=True)]
@@ -159,13 +161,32 @@ class NotTaken(Message, frozen=True, kw_only=True):
     size_bytes: SizeBytes | None = None
 
 
+class ByteRange(Message, frozen=True, kw_only=True):
+    """A part of a file on the recorder, with the digest of just that part."""
+
+    offset_bytes: SizeBytes
+    size_bytes: Annotated[int, Meta(ge=1, le=_INT64_MAX)]
+    sha256: HexDigest
+
+    @property
+    def end_bytes(self) -> int:
+        """Where the part ends."""
+        return self.offset_bytes + self.size_bytes
+
+
 class Incomplete(Message, frozen=True, kw_only=True):
-    """A file that should have been taken and was not, as far as it came."""
+    """A file that should have been taken and was not, as far as it came.
+
+    ``taken_bytes`` is how many different bytes of it the dock holds. ``readable`` says which, by
+    offset, where some beyond the beginning are held as well: a part that an earlier docking held
+    may overlap the one before it. What was not read is a hole, not zeros.
+    """
 
     name: FileName
     reason: IncompleteReason
     size_bytes: SizeBytes
     taken_bytes: SizeBytes = 0
+    readable: Annotated[tuple[ByteRange, ...], Meta(max_length=MAX_RANGES)] = ()
 
 
 class RecorderFacts(Message, frozen=True, kw_only=True):
@@ -250,9 +271,32 @@ def contradictions(manifest: Manifest) -> tuple[str, ...]:
     found += [f"{one} is listed {count} times" for one, count in digests.items() if count > 1]
     if any(file.evidence.value < manifest.evidence_level.value for file in files):
         found.append("a file is proved to less than the manifest's evidence level")
+    found += [
+        f"{one.name.path!r}: its readable parts are not parts of it"
+        for one in manifest.incomplete
+        if not _are_parts(one)
+    ]
     if (manifest.sequence == 1) != (manifest.previous_sha256 == "0" * 64):
         found.append("only a dock's first manifest has no predecessor")
     return tuple(found)
+
+
+def covered_bytes(ranges: Iterable[ByteRange]) -> int:
+    """Return how many different bytes *ranges*, which are in the order of their offsets, hold."""
+    covered = reached = 0
+    for one in ranges:
+        covered += max(0, one.end_bytes - max(reached, one.offset_bytes))
+        reached = max(reached, one.end_bytes)
+    return covered
+
+
+def _are_parts(incomplete: Incomplete) -> bool:
+    offsets = [one.offset_bytes for one in incomplete.readable]
+    return (
+        offsets == sorted(set(offsets))
+        and all(one.end_bytes <= incomplete.size_bytes for one in incomplete.readable)
+        and covered_bytes(incomplete.readable) <= incomplete.taken_bytes <= incomplete.size_bytes
+    )
 
 
 def exact_path(name: FileName) -> bytes:

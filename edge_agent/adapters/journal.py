@@ -7,6 +7,7 @@ database itself are passed on as they are.
 import asyncio
 import contextlib
 import sqlite3
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -21,9 +22,9 @@ from protocol import strict_json
 from protocol.chain import GENESIS, ChainHead
 from protocol.digest import Digests
 from protocol.identifiers import BayNumber, DockingId, ManifestId, OfficerId
-from protocol.manifest import EvidenceLevel, RecorderFacts
+from protocol.manifest import ByteRange, EvidenceLevel, RecorderFacts
 
-VERSION: Final = 1
+VERSION: Final = 2
 _SCHEMA: Final = Path(__file__).with_name("journal_schema.sql")
 _BUSY_TIMEOUT_MS: Final = 30_000
 _MAX_FACTS_BYTES: Final = 64 * 1024
@@ -131,7 +132,18 @@ class Journal:
             rows = await connection.execute_fetchall(
                 f"{_ROW} WHERE model = ? AND serial = ?", (device.model, device.serial)
             )
-        return tuple(map(_file_row, rows))
+            parts = await connection.execute_fetchall(
+                "SELECT file_id, offset_bytes, salvaged_range.size_bytes, salvaged_range.sha256"
+                " FROM salvaged_range JOIN file USING (file_id)"
+                " WHERE model = ? AND serial = ? ORDER BY offset_bytes",
+                (device.model, device.serial),
+            )
+        salvaged: dict[str, list[ByteRange]] = defaultdict(list)
+        for file_id, offset_bytes, size_bytes, sha256 in parts:
+            salvaged[file_id].append(
+                ByteRange(offset_bytes=offset_bytes, size_bytes=size_bytes, sha256=sha256)
+            )
+        return tuple(_file_row(row, salvaged.get(row["file_id"], ())) for row in rows)
 
     async def find_content(self, device: Device, sha256: str) -> FileRow | None:
         """Return the file of a recorder that stands for a content, if we have or had it."""
@@ -176,6 +188,22 @@ class Journal:
             " WHERE file_id = ? AND state = 'copying'",
             (verified_bytes, prefix_sha256, file_id),
         )
+
+    async def salvaged(self, file_id: FileId, ranges: Sequence[ByteRange]) -> None:
+        """Note all that is durable of an unfinished file beyond what could not be read."""
+        async with self.transaction() as connection:
+            await connection.execute("DELETE FROM salvaged_range WHERE file_id = ?", (file_id,))
+            await connection.executemany(
+                "INSERT INTO salvaged_range (file_id, offset_bytes, size_bytes, sha256)"
+                " SELECT file_id, ?, ?, ? FROM file WHERE file_id = ? AND state = 'copying'",
+                [(one.offset_bytes, one.size_bytes, one.sha256, file_id) for one in ranges],
+            )
+
+    async def salvaged_files(self) -> frozenset[FileId]:
+        """Return the unfinished files of which parts are held beyond what could not be read."""
+        async with self.transaction() as connection:
+            rows = await connection.execute_fetchall("SELECT file_id FROM salvaged_range")
+        return frozenset(FileId(file_id) for (file_id,) in rows)
 
     async def staged(
         self, file_id: FileId, *, digests: Digests, evidence: EvidenceLevel, fingerprint: str
@@ -226,7 +254,8 @@ class Journal:
             rows = await connection.execute_fetchall(
                 "SELECT count(*) FROM file JOIN docking USING (docking_id)"
                 " WHERE docking.state <> 'open' AND (file.state = 'staged'"
-                "  OR file.lost AND file.verified_bytes)"
+                "  OR file.lost AND (file.verified_bytes"
+                "   OR file_id IN (SELECT file_id FROM salvaged_range)))"
             )
         return next(int(count) for (count,) in rows)
 
@@ -310,13 +339,22 @@ async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
     if version > VERSION:
         raise JournalVersionError(f"{path}: version {version}; this release reads up to {VERSION}")
     if version == 0:
-        schema = await asyncio.to_thread(_SCHEMA.read_text, encoding="utf-8")
-        await connection.executescript(
-            f"BEGIN IMMEDIATE; {schema}; PRAGMA user_version = {VERSION}; COMMIT;"
-        )
+        await _run_step(connection, _SCHEMA, VERSION)
+        return
+    for following in range(version + 1, VERSION + 1):
+        step = _SCHEMA.with_name(f"journal_version_{following}.sql")
+        await _run_step(connection, step, following)
 
 
-def _file_row(row: sqlite3.Row) -> FileRow:
+async def _run_step(connection: aiosqlite.Connection, script: Path, version: int) -> None:
+    """Run a script and note the version that it leads to, all or nothing."""
+    text = await asyncio.to_thread(script.read_text, encoding="utf-8")
+    await connection.executescript(
+        f"BEGIN IMMEDIATE; {text}; PRAGMA user_version = {version}; COMMIT;"
+    )
+
+
+def _file_row(row: sqlite3.Row, salvaged: Iterable[ByteRange] = ()) -> FileRow:
     sha256, same_as, manifest_id, evidence = (
         row[column] for column in ("sha256", "same_as", "manifest_id", "evidence")
     )
@@ -339,4 +377,5 @@ def _file_row(row: sqlite3.Row) -> FileRow:
         manifest_id=None if manifest_id is None else ManifestId(manifest_id),
         fingerprint=row["fingerprint"],
         lost=bool(row["lost"]),
+        salvaged=tuple(salvaged),
     )

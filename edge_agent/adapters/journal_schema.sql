@@ -21,6 +21,7 @@ CREATE TABLE docking (
 --   archived: its receipt was verified; the staged copy may go
 --   freed:    the staged copy is gone
 -- lost: of a copying file; it left the recorder before it was whole, and a manifest said so.
+-- What is held beyond the prefix stands in salvaged_range.
 -- generation: above 0 where another file had this path, size and time before.
 -- fingerprint: of what the recorder gave, to see cheaply whether a file is still the same.
 -- same_as: the content is another row's; this row never has bytes of its own in staging.
@@ -49,6 +50,19 @@ CREATE TABLE file (
 CREATE INDEX file_by_digest ON file (model, serial, sha256);
 CREATE INDEX file_by_manifest ON file (manifest_id);
 CREATE INDEX file_by_state ON file (state);
+
+-- Parts of copying files that were read around what could not be: salvaged/<file_id>, at the same offsets.
+CREATE TABLE salvaged_range (
+    file_id      TEXT NOT NULL REFERENCES file ON DELETE CASCADE,
+    offset_bytes INTEGER NOT NULL,
+    size_bytes   INTEGER NOT NULL,
+    sha256       TEXT NOT NULL,            -- of this part alone
+    PRIMARY KEY (file_id, offset_bytes)
+) STRICT;
+CREATE TRIGGER salvaged_range_of_whole_file AFTER UPDATE OF state ON file WHEN NEW.state <> 'copying'
+BEGIN
+    DELETE FROM salvaged_range WHERE file_id = NEW.file_id;
+END;
 
 -- The outbox: a manifest stays until its receipt was verified.
 CREATE TABLE manifest (

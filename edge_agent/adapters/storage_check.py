@@ -11,6 +11,7 @@ import structlog
 
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.notice_store import Notice, NoticeStore, count
+from edge_agent.adapters.salvage_disk import SalvageDisk
 from edge_agent.adapters.staging_disk import StagingDisk
 from edge_agent.errors import ForeignStagingError
 
@@ -45,21 +46,25 @@ async def pair_storage(journal: Journal, staging: StagingDisk) -> None:
     await asyncio.to_thread(staging.belong_to, number)
 
 
-async def clear_staging(journal: Journal, staging: StagingDisk, notices: NoticeStore) -> None:
+async def clear_staging(
+    journal: Journal, staging: StagingDisk, salvaging: SalvageDisk, notices: NoticeStore
+) -> None:
     """Clear away what no journal row names, before anything is copied.
 
-    Sealed copies that were put aside raise an alert.
+    Sealed copies and parts of files that were put aside raise an alert.
 
     Raises:
         OSError, sqlite3.Error: Our own disk or the journal failed.
     """
     known = await journal.staging_files()
+    with_parts = await journal.salvaged_files()
     swept = await asyncio.to_thread(staging.sweep, known)
-    for path in swept:
+    cleared, aside = await asyncio.to_thread(salvaging.sweep, with_parts, known)
+    for path in (*swept, *cleared, *aside):
         _log.warning("a copy that no journal row names was cleared away", path=path)
-    orphans = sum(path.startswith("files/") for path in swept)
+    orphans = sum(path.startswith("files/") for path in swept) + len(aside)
     if orphans:
-        text = f"{orphans} sealed copies that the journal does not know were put aside"
+        text = f"{orphans} copies that the journal does not know were put aside"
         await notices.raise_alert(
             Notice(code=COPIES_ORPHANED, text=text, facts={"copies": str(orphans)})
         )

@@ -6,7 +6,7 @@ from typing import NewType
 
 from protocol.digest import Digests
 from protocol.identifiers import DockingId, ManifestId
-from protocol.manifest import EvidenceLevel
+from protocol.manifest import ByteRange, EvidenceLevel
 
 FileId = NewType("FileId", str)
 
@@ -57,6 +57,7 @@ class FileRow:
         manifest_id: Which manifest claims it; there from CLAIMED on.
         fingerprint: Of what the recorder gave; from STAGED on. See edge_agent.ingest.recognising.
         lost: While copying: it left the recorder before it was whole, and a manifest said so.
+        salvaged: While copying: what is held of it beyond what could not be read, by offset.
     """
 
     file_id: FileId
@@ -72,8 +73,24 @@ class FileRow:
     manifest_id: ManifestId | None = None
     fingerprint: str | None = None
     lost: bool = False
+    salvaged: tuple[ByteRange, ...] = ()
 
     @property
     def content_id(self) -> FileId:
         """The file that stands for this content: itself, or the one it is the same as."""
         return self.same_as or self.file_id
+
+    @property
+    def held_ranges(self) -> tuple[ByteRange, ...]:
+        """While copying: all that is durable of it, by offset; the parts may overlap."""
+        if not self.verified_bytes or self.prefix_sha256 is None:
+            return self.salvaged
+        beginning = ByteRange(
+            offset_bytes=0, size_bytes=self.verified_bytes, sha256=self.prefix_sha256
+        )
+        first = max((beginning, *self.salvaged[:1]), key=_beginning_bytes)
+        return (first, *(one for one in self.salvaged if one.offset_bytes))
+
+
+def _beginning_bytes(part: ByteRange) -> int:
+    return 0 if part.offset_bytes else part.size_bytes

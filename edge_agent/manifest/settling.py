@@ -14,7 +14,15 @@ from edge_agent.ingest.grouping import ClipGroup
 from edge_agent.ingest.inventory import FoundClip, FoundFile
 from protocol.findings import MAX_DETAIL_CHARACTERS, Finding, FindingCode
 from protocol.identifiers import DockingId
-from protocol.manifest import Incomplete, IncompleteReason, KnownFile, name_of
+from protocol.manifest import (
+    MAX_RANGES,
+    ByteRange,
+    Incomplete,
+    IncompleteReason,
+    KnownFile,
+    covered_bytes,
+    name_of,
+)
 
 _UNREAD: Final = frozenset({IncompleteReason.UNREADABLE, IncompleteReason.SIZE_CHANGED})
 
@@ -242,17 +250,36 @@ def _incomplete(
             reason = seen.reasons.get(key, seen.default_reason)
             if key in seen.absent:
                 reason = IncompleteReason.UNREADABLE
-            taken_bytes = 0 if row is None else row.verified_bytes
+            yield unfinished(key, row, reason)
         elif row.state is FileState.STAGED and not chosen.is_claimed(row):
-            reason, taken_bytes = IncompleteReason.HELD, key.size_bytes
-        else:
-            continue
-        yield Incomplete(
-            name=name_of(key.path),
-            reason=reason,
-            size_bytes=key.size_bytes,
-            taken_bytes=taken_bytes,
-        )
+            yield held_back(key)
+
+
+def held_back(key: FileKey) -> Incomplete:
+    """Return what a manifest says of a staged file that waits for others of its recording."""
+    return Incomplete(
+        name=name_of(key.path),
+        reason=IncompleteReason.HELD,
+        size_bytes=key.size_bytes,
+        taken_bytes=key.size_bytes,
+    )
+
+
+def unfinished(key: FileKey, row: FileRow | None, reason: IncompleteReason) -> Incomplete:
+    """Return what a manifest says of a file that was not taken whole, as far as it is held.
+
+    Of a file that has changed, only how much had been taken: parts of two contents are no file.
+    """
+    held: tuple[ByteRange, ...] = ()
+    if row is not None and row.salvaged and reason is not IncompleteReason.SIZE_CHANGED:
+        held = row.held_ranges
+    return Incomplete(
+        name=name_of(key.path),
+        reason=reason,
+        size_bytes=key.size_bytes,
+        taken_bytes=max(0 if row is None else row.verified_bytes, covered_bytes(held)),
+        readable=held[:MAX_RANGES],
+    )
 
 
 def _lacks_clips(group: ClipGroup, missing: int, *, is_open: bool) -> Finding:

@@ -7,6 +7,7 @@ import pytest
 
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.notice_store import NoticeStore
+from edge_agent.adapters.salvage_disk import SalvageDisk
 from edge_agent.adapters.staging_disk import StagingDisk
 from edge_agent.adapters.storage_check import COPIES_ORPHANED, clear_staging, pair_storage
 from edge_agent.errors import ForeignStagingError
@@ -21,11 +22,12 @@ class Storage:
 
     journal: Journal
     staging: StagingDisk
+    salvaging: SalvageDisk
     notices: NoticeStore
 
     async def start(self) -> None:
         await pair_storage(self.journal, self.staging)
-        await clear_staging(self.journal, self.staging, self.notices)
+        await clear_staging(self.journal, self.staging, self.salvaging, self.notices)
 
     async def take_footage(self, *, clips: int = 3) -> None:
         await DockingSite(journal=self.journal, staging=self.staging).dock(
@@ -37,7 +39,9 @@ class Storage:
 async def storage(root: Path, *, journal: str = "journal.sqlite") -> AsyncIterator[Storage]:
     async with Journal.open(root / journal) as opened:
         notices = NoticeStore(opened, dock=DOCK, clock=lambda: NOW)
-        yield Storage(opened, StagingDisk(root / "staging", reserve_bytes=0), notices)
+        staging = root / "staging"
+        disk = StagingDisk(staging, reserve_bytes=0)
+        yield Storage(opened, disk, SalvageDisk(staging), notices)
 
 
 async def test_its_own_copies_stay(tmp_path: Path) -> None:

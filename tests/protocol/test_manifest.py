@@ -1,15 +1,20 @@
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.chain import GENESIS
 from protocol.manifest import (
+    ByteRange,
     EvidenceLevel,
     FileName,
+    Incomplete,
+    IncompleteReason,
     Manifest,
     Recording,
     StagedFile,
     contradictions,
+    covered_bytes,
     exact_path,
     name_of,
 )
@@ -108,6 +113,53 @@ def test_only_the_first_has_no_predecessor() -> None:
     found = contradictions(manifest(GENESIS, sequence=2))
 
     assert any("predecessor" in text for text in found)
+
+
+def part(offset_bytes: int, size_bytes: int) -> ByteRange:
+    return ByteRange(offset_bytes=offset_bytes, size_bytes=size_bytes, sha256="0" * 64)
+
+
+def unreadable(*parts: ByteRange, taken_bytes: int) -> Manifest:
+    """Return a manifest with a file of 100 bytes that could not be read whole."""
+    incomplete = Incomplete(
+        name=name_of(b"bad.MP4"),
+        reason=IncompleteReason.UNREADABLE,
+        size_bytes=100,
+        taken_bytes=taken_bytes,
+        readable=parts,
+    )
+    return manifest(GENESIS, incomplete=(incomplete,))
+
+
+@pytest.mark.parametrize(
+    ("parts", "taken_bytes", "agrees"),
+    [
+        ((), 40, True),
+        ((part(0, 40), part(60, 40)), 80, True),
+        ((part(0, 60), part(40, 60)), 100, True),
+        ((part(0, 40),), 80, True),
+        ((part(0, 40), part(60, 40)), 79, False),
+        ((part(0, 40), part(60, 41)), 81, False),
+        ((part(60, 40), part(0, 40)), 80, False),
+        ((part(0, 40), part(0, 40)), 40, False),
+        ((), 101, False),
+    ],
+)
+def test_readable_parts_are_parts_of_their_file(
+    parts: tuple[ByteRange, ...], taken_bytes: int, *, agrees: bool
+) -> None:
+    """They stand in order within the file, and are no more than what is said to be held."""
+    found = contradictions(unreadable(*parts, taken_bytes=taken_bytes))
+
+    assert any("readable parts" in text for text in found) is not agrees
+
+
+@given(spans=st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20)), max_size=8))
+def test_bytes_are_counted_once(spans: list[tuple[int, int]]) -> None:
+    """However parts overlap, each byte counts once."""
+    every = {at for offset, size in spans for at in range(offset, offset + size)}
+
+    assert covered_bytes(part(*span) for span in sorted(spans)) == len(every)
 
 
 def test_a_sample_has_a_name_that_is_no_utf8() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from edge_agent.ingest.progress import BayProgress
 from edge_agent.ingest.volume import Volume
 from edge_agent.interrupted import close_interrupted_dockings
 from edge_agent.ports import DockingJournal, DockingOutcome, DockingPorts, DockingSettings
+from edge_agent.staging.salvaged import SalvageStaging
 from edge_agent.staging.slot import Staging
 from protocol.chain import GENESIS, Link, judge
 from protocol.digest import sha256_hex
@@ -27,6 +28,7 @@ from protocol.manifest import EvidenceLevel, Manifest, contradictions
 from protocol.registry import RecorderEntry, Registry
 from protocol.versions import Statement
 from tests.simulators.killing_journal import KillingJournal
+from tests.simulators.memory_salvage import MemorySalvage
 from tests.simulators.memory_staging import MemoryStaging
 from tests.simulators.memory_volume import Stored
 from tests.simulators.sealed_manifests import DOCK, DOCK_KEY
@@ -117,10 +119,12 @@ class DockingSite:
 
     journal: Journal
     staging: Staging = field(default_factory=MemoryStaging)
+    salvaging: SalvageStaging = field(default_factory=MemorySalvage)
     evidence_level: EvidenceLevel = EvidenceLevel.L2
     checkpoint_bytes: int = 16 << 20
     registry: Registry = REGISTRY
     now: datetime = DOCKED_AT
+    monotonic_s: Callable[[], float] = lambda: 0.0
     reported: list[BayProgress] = field(default_factory=list)
     has_reported: asyncio.Event = field(default_factory=asyncio.Event)
     live: set[DockingId] = field(default_factory=set)
@@ -133,9 +137,10 @@ class DockingSite:
         return DockingPorts(
             journal=self._journal_port,
             staging=self.staging,
+            salvaging=self.salvaging,
             find_recorder=self.registry.find_recorder,
             clock=lambda: self.now,
-            monotonic_s=lambda: 0.0,
+            monotonic_s=self.monotonic_s,
             mint=lambda: mint_uuid7(unix_ms=1, entropy=os.urandom(10)),
             live=self.live,
         )
@@ -162,7 +167,9 @@ class DockingSite:
 
     async def start(self) -> tuple[DockingOutcome, ...]:
         """Do what an agent does when it starts."""
-        self.staging.sweep(await self.journal.staging_files())
+        known = await self.journal.staging_files()
+        self.staging.sweep(known)
+        self.salvaging.sweep(await self.journal.salvaged_files(), known)
         return await close_interrupted_dockings(self.ports, self.settings)
 
     def kill_at_call(self, number: int, *, after: bool, only: str | None = None) -> None:

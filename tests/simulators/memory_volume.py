@@ -7,16 +7,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from edge_agent.errors import SourceUnreadableError, SourceVanishedError
+from edge_agent.ingest.salvage import SECTOR_BYTES
 from edge_agent.ingest.volume import MAX_DEPTH, EntryKind, RawEntry, Stamp, clamp_mtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """One file; *bad_from* is where reading it fails."""
+    """One file; it cannot be read from *bad_from* on, nor at *bad_sectors*.
+
+    A sector has 4,096 bytes; reading hands out what stands before a bad one, then fails.
+    """
 
     content: bytes
     mtime_ns: int = 0
     bad_from: int | None = None
+    bad_sectors: frozenset[int] = frozenset()
+
+    def readable_end(self, offset_bytes: int, end_bytes: int) -> int:
+        """Return up to where a part from *offset_bytes* to *end_bytes* can be read."""
+        ends = [end_bytes] if self.bad_from is None else [end_bytes, self.bad_from]
+        ends += [
+            max(sector * SECTOR_BYTES, offset_bytes)
+            for sector in self.bad_sectors
+            if (sector + 1) * SECTOR_BYTES > offset_bytes
+        ]
+        return min(ends)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,18 +42,22 @@ class MemoryVolume:
         odd: Entries that are no files.
         pull_after_chunks: Leave after that many chunks, of all files together.
         second_reads: What a file gives instead when it is read from its start for the second time.
+        pull_after_probes: Leave after that many small parts of a file were asked for, by path.
         gate: Nothing is read before it is set.
         read_bytes: By path; without small parts.
+        probes: How many small parts were asked for, by path.
     """
 
     files: dict[bytes, Stored] = field(default_factory=dict)
     odd: list[RawEntry] = field(default_factory=list)
     chunk_bytes: int = 1 << 20
     pull_after_chunks: int | None = None
+    pull_after_probes: dict[bytes, int] = field(default_factory=dict)
     second_reads: dict[bytes, bytes] = field(default_factory=dict)
     docked: bool = True
     gate: threading.Event | None = None
     read_bytes: Counter[bytes] = field(default_factory=Counter)
+    probes: Counter[bytes] = field(default_factory=Counter)
     starts: Counter[bytes] = field(default_factory=Counter)
 
     def entries(self) -> Iterator[RawEntry]:
@@ -82,6 +101,12 @@ class MemoryVolume:
         if not self.docked:
             raise SourceVanishedError("pulled")
 
+    def count_probe(self, path: bytes) -> None:
+        self.probes[path] += 1
+        if path in self.pull_after_probes and self.probes[path] > self.pull_after_probes[path]:
+            self.docked = False
+            self.check_docked()
+
 
 class MemoryFile:
     def __init__(self, volume: MemoryVolume, path: bytes) -> None:
@@ -99,9 +124,16 @@ class MemoryFile:
     def read_at(self, offset_bytes: int, size_bytes: int) -> bytes:
         self._volume.check_docked()
         stored = self._volume.files.get(self._path, self._stored)
+        self._volume.probes[self._path] += 1
+        if self._volume.probes[self._path] > self._volume.pull_after_probes.get(
+            self._path, 1 << 40
+        ):
+            self._volume.docked = False
+            self._volume.check_docked()
         part = stored.content[offset_bytes : offset_bytes + size_bytes]
-        if stored.bad_from is not None and offset_bytes + len(part) > stored.bad_from:
-            raise SourceUnreadableError(f"{self._path!r}: bad from {stored.bad_from}")
+        readable_end = stored.readable_end(offset_bytes, offset_bytes + len(part))
+        if offset_bytes + len(part) > readable_end:
+            raise SourceUnreadableError(f"{self._path!r}: bad from {readable_end}")
         return part
 
     def chunks(self, *, offset_bytes: int) -> Iterator[bytes]:
@@ -116,10 +148,11 @@ class MemoryFile:
             raise TimeoutError("nobody opened the gate")
         while True:
             volume.check_docked()
-            if stored.bad_from is not None and position >= stored.bad_from:
-                raise SourceUnreadableError(f"{path!r}: bad from {stored.bad_from}")
-            end = min(position + volume.chunk_bytes, stored.bad_from or len(content))
-            chunk = content[position:end]
+            end = min(position + volume.chunk_bytes, len(content))
+            readable_end = stored.readable_end(position, end)
+            if readable_end <= position < len(content):
+                raise SourceUnreadableError(f"{path!r}: bad from {readable_end}")
+            chunk = content[position:readable_end]
             if not chunk:
                 return
             if volume.pull_after_chunks is not None:

@@ -1,0 +1,91 @@
+-- The dock's journal: what was staged, claimed, answered and freed. One writer; WAL; synchronous=FULL.
+-- Times are milliseconds since 1970, UTC. Digests are hex, lower case.
+
+CREATE TABLE docking (
+    docking_id   TEXT PRIMARY KEY,
+    bay          INTEGER NOT NULL,
+    model        TEXT NOT NULL,            -- with serial, the device; its number at the site is in facts
+    serial       TEXT NOT NULL,
+    officer      TEXT,
+    facts        BLOB NOT NULL,            -- protocol.manifest.RecorderFacts as JSON
+    docked_at_ms INTEGER NOT NULL,
+    ended_at_ms  INTEGER,
+    state        TEXT NOT NULL CHECK (state IN ('open', 'sealed', 'receipted'))
+) STRICT;
+
+-- One row per file of a recorder that was ever begun. file_id is its name in staging. A recorder is
+-- its model and serial: the site may give its number to another one.
+--   copying:  partial/<file_id>; the first verified_bytes are durable and hash to prefix_sha256
+--   staged:   files/<file_id> is durable and read back; no manifest names it yet (held, or docking still open)
+--   claimed:  a sealed manifest promises it
+--   archived: its receipt was verified; the staged copy may go
+--   freed:    the staged copy is gone
+-- lost: of a copying file; it left the recorder before it was whole, and a manifest said so.
+-- generation: above 0 where another file had this path, size and time before.
+-- fingerprint: of what the recorder gave, to see cheaply whether a file is still the same.
+-- same_as: the content is another row's; this row never has bytes of its own in staging.
+CREATE TABLE file (
+    file_id        TEXT PRIMARY KEY,
+    model          TEXT NOT NULL,
+    serial         TEXT NOT NULL,
+    docking_id     TEXT NOT NULL REFERENCES docking,
+    path           BLOB NOT NULL,
+    size_bytes     INTEGER NOT NULL,
+    mtime_ns       INTEGER NOT NULL,
+    generation     INTEGER NOT NULL DEFAULT 0,
+    state          TEXT NOT NULL CHECK (state IN ('copying', 'staged', 'claimed', 'archived', 'freed')),
+    verified_bytes INTEGER NOT NULL DEFAULT 0,
+    prefix_sha256  TEXT,
+    sha256         TEXT,
+    sm3            TEXT,
+    evidence       TEXT,
+    fingerprint    TEXT,
+    lost           INTEGER NOT NULL DEFAULT 0,
+    marked         INTEGER NOT NULL DEFAULT 0,
+    same_as        TEXT REFERENCES file,
+    manifest_id    TEXT,
+    UNIQUE (model, serial, path, size_bytes, mtime_ns, generation)
+) STRICT;
+CREATE INDEX file_by_digest ON file (model, serial, sha256);
+CREATE INDEX file_by_manifest ON file (manifest_id);
+CREATE INDEX file_by_state ON file (state);
+
+-- The outbox: a manifest stays until its receipt was verified.
+CREATE TABLE manifest (
+    sequence        INTEGER PRIMARY KEY,
+    manifest_id     TEXT NOT NULL UNIQUE,
+    docking_id      TEXT NOT NULL REFERENCES docking,
+    payload_sha256  TEXT NOT NULL,
+    envelope        BLOB NOT NULL,
+    state           TEXT NOT NULL CHECK (state IN ('pending', 'admitted', 'receipted', 'refused')),
+    sealed_at_ms    INTEGER NOT NULL,
+    refusal_code    TEXT,
+    refusal_detail  TEXT,
+    receipt         BLOB,                  -- the receipt's envelope, byte for byte
+    receipted_at_ms INTEGER
+) STRICT;
+CREATE INDEX manifest_by_state ON manifest (state);
+CREATE INDEX manifest_by_docking ON manifest (docking_id);
+
+CREATE TABLE alert (
+    alert_id  TEXT PRIMARY KEY,
+    payload   BLOB NOT NULL,               -- protocol.messages.Alert as JSON
+    delivered INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- The newest registry that the archive's key signed.
+CREATE TABLE registry (
+    only     INTEGER PRIMARY KEY CHECK (only = 1),
+    version  INTEGER NOT NULL,
+    envelope BLOB NOT NULL
+) STRICT;
+
+-- Messages that could not be read or trusted: kept, counted, shown.
+CREATE TABLE unhandled_message (
+    message_id     INTEGER PRIMARY KEY,
+    received_at_ms INTEGER NOT NULL,
+    topic          TEXT NOT NULL,
+    payload        BLOB NOT NULL,
+    code           TEXT NOT NULL,
+    detail         TEXT NOT NULL
+) STRICT;
