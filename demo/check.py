@@ -42,11 +42,17 @@ class Verdict:
 
 def find_bags(archive: Path) -> tuple[Path, ...]:
     """Return every bag below *archive*, in order; what is still being filled is none."""
-    return tuple(
-        Path(folder)
-        for folder, _, names in sorted(os.walk(archive))
-        if "bagit.txt" in names and ".incoming" not in Path(folder).parts
-    )
+    return tuple(sorted(_bags(archive)))
+
+
+def _bags(archive: Path) -> Iterator[Path]:
+    for folder, inside, names in os.walk(archive):
+        if "bagit.txt" in names:
+            # A recorder may have called a file so: what is in a bag is no bag.
+            inside.clear()
+            yield Path(folder)
+        else:
+            inside[:] = [name for name in inside if name != ".incoming"]
 
 
 def receipts_by_bag(journal: Path) -> dict[str, str]:

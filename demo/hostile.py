@@ -211,6 +211,33 @@ def _odd_names() -> Iterator[_Recipe]:
         (b"trailing dot.", None, "Windows drops the dot"),
         (b"trailing space ", None, "Windows drops the space"),
         (b"CON.MP4", None, "Windows opens a device"),
+        (b"CON", None, "Windows opens a device"),
+        (b"lpt1 .MP4", None, "Windows opens a device"),
+        (b"C:\\Windows\\x.MP4", None, "Windows' folders"),
+        (b'*?"|<>:.MP4', None, "what Windows allows in no name"),
+        (b"dots and spaces. . .", None, "Windows drops them all"),
+        (b"...", None, "Windows drops it whole"),
+        (b"tab\there.MP4", control, "a tab"),
+        (b"\x7f", control, "one control character"),
+        ("line\u2028end.MP4".encode(), None, "an end of a line that is no control character"),
+        ("\u200b\ufeff.MP4".encode(), None, "letters that draw nothing"),
+        ("caf\u00e9.MP4".encode(), None, "an accent in one character; its twin is next"),
+        ("cafe\u0301.MP4".encode(), None, "the same accent in two characters"),
+        (
+            b"\xc0\xaf\xed\xa0\x80.MP4",
+            FindingCode.NAME_NOT_UTF8,
+            "a slash and half a pair, disguised",
+        ),
+        (b"'; DROP TABLE file;--.MP4", None, "a database's words"),
+        (b"$(reboot).MP4", None, "a shell's words"),
+        (b"~root", None, "somebody's home"),
+        (b"--checkpoint-action=exec=sh", None, "an option"),
+        (b"=cmd|' C calc'!A0.MP4", None, "a spreadsheet's words"),
+        (b"{{7*7}}${7*7}.MP4", None, "a template's words"),
+        (b"<img src=x onerror=alert(1)>.MP4", None, "a browser's words"),
+        (b"%2e%2e%2fetc%2fshadow", None, "a path above, in a web address"),
+        (b"%0a.MP4", None, "what a bag's manifest writes for a newline"),
+        (b"manifest-sha256.txt", None, "a file that a bag has itself"),
     )
     for number, (name, finding, what) in enumerate(names, start=10):
         note = f"{what}: its name is kept byte for byte, its archived name is safe"
@@ -225,6 +252,9 @@ def _odd_places() -> Iterator[_Recipe]:
     deep = b"/".join([b"d"] * LEVELS) + b"/deep.MP4"
     yield _no_clip(deep, f"{LEVELS} folders deep")
     yield _no_clip(b"a/+/#", "a path that is a topic filter")
+    yield _no_clip(b"bayward/v1/docks/dock-01/receipts", "a path that is a topic of the dock's")
+    yield _no_clip(b"$SYS/broker/version", "a path that is a topic of the broker's")
+    yield _no_clip(b"data/bagit.txt", "a path that is a bag's")
 
 
 def _odd_clips(sparse_bytes: int) -> Iterator[_Recipe]:

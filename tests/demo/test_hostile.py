@@ -166,10 +166,14 @@ def test_one_clip_is_empty(hostile: HostileVolume) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", [b"\n", b"\x1b", b"; rm -rf", b"<script>", b"/+/", b"/#", b"CON.", b"dot.", b"space "]
+    "word",
+    [
+        *(b"\n", b"\x1b", b"; rm -rf", b"<script>", b"/+/", b"/#", b"CON.", b"dot.", b"space "),
+        *(b"DROP TABLE", b"$(reboot)", b"{{7*7}}", b"=cmd|", b"%2e%2e", b"bayward/v1/docks/"),
+    ],
 )
 def test_names_carry_words_of_others_languages(hostile: HostileVolume, word: bytes) -> None:
-    """Terminals, shells, browsers, topics and Windows each find a word of theirs in a name."""
+    """Shells, browsers, databases, topics, Windows and others each find a word of theirs."""
     assert any(word in entry.path for entry in hostile.made)
 
 

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.manifest import FileName, name_of
+from protocol.manifest import FileName, exact_path, name_of
+from protocol.strict_json import encode, parse
+from server_agent.archive.contents import OriginalName
 from server_agent.archive.names import MAX_NAME_BYTES, is_safe_name, safe_name, safe_names
 
 # Names near each other, so that they collide: by case, by accents, by number, by what is replaced.
@@ -85,10 +87,22 @@ def test_extension_stays(stem: str, extension: str) -> None:
     assert all(name.endswith(f".{extension}") for name in safe_names(named(path, path)))
 
 
-@given(path=st.binary(min_size=1, max_size=60))
-def test_any_bytes_have_a_safe_name(path: bytes) -> None:
-    """A name that is not UTF-8 has a safe name as well."""
-    assert is_safe_name(safe_names([name_of(path)])[0])
+@given(paths=st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=8))
+def test_any_bytes_have_a_safe_name(paths: Sequence[bytes]) -> None:
+    """Names that are not UTF-8 have safe names as well, each its own, also where they are equal."""
+    safe = safe_names([name_of(path) for path in paths])
+
+    assert all(map(is_safe_name, safe))
+    assert len(set(map(folded, safe))) == len(paths)
+
+
+@given(path=st.binary(min_size=1, max_size=300))
+def test_exact_bytes_stand_in_a_bags_own_file(path: bytes) -> None:
+    """Whatever a recorder called a file, its bag has the exact bytes beside the text."""
+    name = name_of(path)
+    original = OriginalName(path=name.path, path_bytes=exact_path(name))
+
+    assert parse(encode(original), OriginalName, max_bytes=10_000).path_bytes == path
 
 
 @pytest.mark.parametrize(
