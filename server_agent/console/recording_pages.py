@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 
 from protocol.errors import IdentifierError
 from protocol.identifiers import parse_officer, parse_recorder, parse_recording_id
-from protocol.manifest import DateBasis
+from protocol.manifest import DateBasis, Incomplete
 from server_agent.access.roles import sees_own_footage_only
 from server_agent.access.sessions import Session
 from server_agent.access.store import Viewing
@@ -28,6 +28,7 @@ from server_agent.console.records import ClipRecord, RecordingDetail, Wanted
 _VIEWING_BYTES: Final = 16
 # A page that was asked for with a viewing in its address plays it; the same address later does not.
 _STARTED_JUST_NOW: Final = timedelta(minutes=1)
+_UNFINISHED_SHOWN: Final = 50
 _PLAYERS: Final = frozenset({"audio", "empty", "image", "video"})
 
 _log = structlog.get_logger(__name__)
@@ -69,6 +70,8 @@ async def recording(desk: Desk, request: Request, visitor: Visitor) -> Response:
         names=names,
         media_type=media_type,
         basis=_date_basis(detail),
+        unfinished=_unfinished(detail, _session(visitor)),
+        unfinished_shown=_UNFINISHED_SHOWN,
         clip=None if viewing is None else _clip(detail, viewing.file_id),
         viewing=viewing,
     )
@@ -177,6 +180,13 @@ def _date_basis(detail: RecordingDetail) -> DateBasis | None:
     claimed = () if detail.manifest is None else detail.manifest.recordings
     wanted = detail.recording.recording_id
     return next((one.date_basis for one in claimed if one.recording_id == wanted), None)
+
+
+def _unfinished(detail: RecordingDetail, session: Session) -> tuple[Incomplete, ...]:
+    """Return what its manifest lists as not whole; names of other officers' files are not shown."""
+    if detail.manifest is None or sees_own_footage_only(session.user.role):
+        return ()
+    return detail.manifest.incomplete
 
 
 async def _viewing_just_started(

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from protocol.findings import FindingCode
-from protocol.manifest import DateBasis, Isolation
+from protocol.manifest import DateBasis, IncompleteReason, Isolation
 from protocol.messages import BayState
 from server_agent.access.roles import Role
 
@@ -73,6 +73,17 @@ DATE_BASES: Final[Mapping[DateBasis, str]] = MappingProxyType(
 
 KINDS: Final[Mapping[str, str]] = MappingProxyType(
     {"video": N_("Video"), "audio": N_("Audio"), "photo": N_("Photo")}
+)
+
+INCOMPLETE: Final[Mapping[IncompleteReason, str]] = MappingProxyType(
+    {
+        IncompleteReason.RECORDER_LEFT: N_("the recorder was taken before"),
+        IncompleteReason.UNREADABLE: N_("cannot be read whole"),
+        IncompleteReason.SIZE_CHANGED: N_("was written while it was read"),
+        IncompleteReason.AGENT_STOPPED: N_("reading was stopped"),
+        IncompleteReason.NO_SPACE: N_("there was no room on the dock"),
+        IncompleteReason.HELD: N_("waits on the dock for other clips of its recording"),
+    }
 )
 
 EVIDENCE: Final[Mapping[str, str]] = MappingProxyType(
