@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import itertools
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +14,6 @@ from edge_agent.ingest.volume import EntryKind, RawEntry
 from edge_agent.ports import OutcomeKind
 from protocol.digest import sha256_hex
 from protocol.identifiers import RecorderId
-from protocol.manifest import EvidenceLevel, IncompleteReason
 from protocol.registry import RecorderEntry, Registry
 from tests.simulators.docking_site import (
     DOCKED_AT,
@@ -207,26 +205,3 @@ async def test_a_number_given_to_another_device_mixes_nothing(site: DockingSite)
     assert [len(one.clips) for one in other.recordings] == [1]
     assert same.recorder.recorder_id == "R-0009"
     assert [len(one.clips) for one in same.recordings] == [3]
-
-
-async def test_a_source_that_is_never_the_same_is_not_claimed(site: DockingSite) -> None:
-    """At L3, of what reads differently each time nothing is kept, and the bay asks for a person."""
-    site.evidence_level = EvidenceLevel.L3
-    numbers = itertools.count()
-
-    class Unsteady(MemoryFile):
-        def chunks(self, *, offset_bytes: int) -> Iterator[bytes]:
-            for chunk in super().chunks(offset_bytes=offset_bytes):
-                yield bytes([next(numbers)]) + chunk[1:]
-
-    class Worn(MemoryVolume):
-        @contextlib.contextmanager
-        def open(self, path: bytes) -> Iterator[MemoryFile]:
-            yield Unsteady(self, path)
-
-    outcome = await site.dock(Worn(files=recording()))
-
-    [manifest] = await site.manifests()
-    assert (outcome.kind, outcome.code) == (OutcomeKind.ATTENTION, "F-ING-001")
-    assert not list(manifest.staged_files())
-    assert [one.reason for one in manifest.incomplete] == [IncompleteReason.UNREADABLE]

@@ -41,7 +41,9 @@ class MemoryVolume:
     Attributes:
         odd: Entries that are no files.
         pull_after_chunks: Leave after that many chunks, of all files together.
-        second_reads: What a file gives instead when it is read from its start for the second time.
+        first_reads: What a file gives instead when it is read from its start for the first time.
+        second_reads: Likewise, for the second time.
+        unsteady: Files that give something else each time.
         pull_after_probes: Leave after that many small parts of a file were asked for, by path.
         gate: Nothing is read before it is set.
         read_bytes: By path; without small parts.
@@ -53,7 +55,9 @@ class MemoryVolume:
     chunk_bytes: int = 1 << 20
     pull_after_chunks: int | None = None
     pull_after_probes: dict[bytes, int] = field(default_factory=dict)
+    first_reads: dict[bytes, bytes] = field(default_factory=dict)
     second_reads: dict[bytes, bytes] = field(default_factory=dict)
+    unsteady: frozenset[bytes] = frozenset()
     docked: bool = True
     gate: threading.Event | None = None
     read_bytes: Counter[bytes] = field(default_factory=Counter)
@@ -94,6 +98,15 @@ class MemoryVolume:
         if path not in self.files:
             raise SourceUnreadableError(f"{path!r}: no regular file")
         yield MemoryFile(self, path)
+
+    def next_reading(self, path: bytes, content: bytes) -> bytes:
+        """Return what a file that has *content* gives when it is read from its start now."""
+        number = self.starts[path]
+        self.starts[path] += 1
+        if path in self.unsteady:
+            return bytes(byte ^ (number + 1) & 0xFF for byte in content)
+        instead = {0: self.first_reads, 1: self.second_reads}.get(number, {})
+        return instead.get(path, content)
 
     def check_docked(self) -> None:
         if self.pull_after_chunks == 0:
@@ -140,9 +153,8 @@ class MemoryFile:
         volume, path = self._volume, self._path
         stored = volume.files[path]
         content = stored.content
-        if volume.starts[path] == 1 and offset_bytes == 0:
-            content = volume.second_reads.get(path, content)
-        volume.starts[path] += offset_bytes == 0
+        if offset_bytes == 0:
+            content = volume.next_reading(path, content)
         position = offset_bytes
         if volume.gate is not None and not volume.gate.wait(60):
             raise TimeoutError("nobody opened the gate")
