@@ -22,6 +22,7 @@ from protocol.identifiers import (
 )
 from protocol.keys import SigningKey
 from protocol.manifest import (
+    ByteRange,
     Clip,
     ClipKind,
     ClockFacts,
@@ -153,6 +154,16 @@ def full_manifest(head: ChainHead) -> Manifest:
                 reason=IncompleteReason.RECORDER_LEFT,
                 size_bytes=1000,
                 taken_bytes=10,
+            ),
+            Incomplete(
+                name=name_of(b"DCIM/100MEDIA/012345_0000017_20261121143000_0011.MP4"),
+                reason=IncompleteReason.UNREADABLE,
+                size_bytes=1000,
+                taken_bytes=900,
+                readable=(
+                    ByteRange(offset_bytes=0, size_bytes=500, sha256=sha256_hex(bytes(500))),
+                    ByteRange(offset_bytes=600, size_bytes=400, sha256=sha256_hex(bytes(400))),
+                ),
             ),
         ),
         findings=(Finding(code=FindingCode.FOREIGN_FILE, path="autorun.inf", detail="not taken"),),
