@@ -83,7 +83,7 @@ class Search:
             self._add(rank, rest)
             return
         self._failures_left -= 1
-        if tried.size_bytes > SECTOR_BYTES:
+        if tried.offset_bytes // SECTOR_BYTES != (tried.end_bytes - 1) // SECTOR_BYTES:
             self._add_halves(tried)
         if rank == _SWEEP:
             self._leap(rest)

@@ -1,7 +1,7 @@
 """What is tried of a file with bad places, by a recorder that answers by a map of its sectors."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_agent.ingest.salvage import (
@@ -81,6 +81,7 @@ def test_a_dead_card_is_given_up() -> None:
     assert len(tried) == MAX_FAILURES
 
 
+@example(size_bytes=4_097, first_bytes=1, bad={0})
 @given(
     size_bytes=st.integers(1, 3 * MIB),
     first_bytes=st.integers(0, 2 * MIB),
