@@ -295,16 +295,20 @@ class _Docking:
 
     async def _salvage(self) -> None:
         """Keep what else can be read of files that could not be read whole."""
+        if not self._unreadable:
+            return
         known = await self._ports.journal.known_files(self._opened.device)
         rows = {row.file_id: row for row in known}
-        for step in tuple(self._unreadable):
+        for step in self._unreadable:
             if self._has_ended:
                 return
             self._tell(current_file=name_of(step.key.path).path)
             try:
                 told = await self._salvager.salvage(rows[self._file_ids[step.key]])
-            except (SourceChangedError, SourceUnreadableError) as error:
+            except (SourceChangedError, SourceUnsteadyError) as error:
                 self._note_unread(step, error)
+            except SourceUnreadableError:
+                continue  # it cannot even be opened, which was said
             except (SourceVanishedError, CopyDiffersError, OSError) as error:
                 self._note_end(step, error)
             else:
