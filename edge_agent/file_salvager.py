@@ -90,6 +90,8 @@ class FileSalvager:
             finally:
                 slot.close()
         self._thread.wait_for(self._journal.salvaged(row.file_id, ranges))
+        if not ranges:
+            self._salvaging.remove(row.file_id)
         if ended is not None:
             raise ended
         now_held = sorted((*held, *ranges), key=lambda one: one.offset_bytes)

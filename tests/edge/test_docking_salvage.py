@@ -178,14 +178,17 @@ async def test_a_card_that_takes_too_long_is_left_alone(site: DockingSite) -> No
     assert volume.probes[BAD] <= BUDGET_S / 29 + 1
 
 
-async def test_a_dead_file_is_tried_so_often_only(site: DockingSite) -> None:
-    """However large it is, a file of which nothing can be read is given up."""
+async def test_a_dead_file_is_tried_so_often_only(
+    site: DockingSite, salvage: MemorySalvage
+) -> None:
+    """However large it is, a file of which nothing can be read is given up, and leaves nothing."""
     volume = card(*range(100_000), content=bytes(300 * SECTOR_BYTES))
 
     await site.dock(volume)
 
     assert volume.probes[BAD] <= MAX_FAILURES
     assert (await incomplete(site)).taken_bytes == 0
+    assert not salvage.kept
 
 
 async def test_other_bytes_leave_what_was_kept_alone(
