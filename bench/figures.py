@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 MIB: Final = 1 << 20
+GIB: Final = 1 << 30
 RATIO: Final = "×"
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 
@@ -75,9 +76,9 @@ def processor() -> str:
     return platform.machine()
 
 
-def peak_memory_mib(pid: int) -> float:
-    """Return the most memory that a running process ever held, in MiB (VmHWM)."""
+def peak_memory_bytes(pid: int) -> int:
+    """Return the most memory that a running process ever held (VmHWM)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
+            return int(line.split()[1]) * 1024
     raise ProcessLookupError(pid)

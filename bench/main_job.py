@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from bench.figures import MIB, Report, peak_memory_mib
+from bench.figures import MIB, Report, peak_memory_bytes
 from bench.peers import evict
 from demo.docking import DirectoryDock
 from demo.programs import DemoError
@@ -60,7 +60,7 @@ def measure_main_job(report: Report, site: Site, volume: Path, clip: Path) -> No
     try:
         uploaded_at_ms = _dock_and_wait(site, volume)
         memory = {
-            name: peak_memory_mib(program.pid)
+            name: peak_memory_bytes(program.pid) / MIB
             for name, program in (("edge-agent", site.edge), ("server-agent", site.server))
         }
     finally:
