@@ -34,7 +34,7 @@ check: packages-python venv-dev ## lint, format, types, import contracts, genera
 	@if [[ -x scripts/check-generated ]]; then echo "check: generated files"; scripts/check-generated; fi
 
 .PHONY: bench
-bench: packages-bench venv-dev assets ## the measured figures beside their peers
+bench: packages-bench venv-dev venv-peers assets ## the measured figures beside their peers
 	@$(PY) -m bench $(ARGS)
 
 .PHONY: clean
@@ -45,7 +45,7 @@ clean: ## remove everything that these targets made
 	@find . -name .git -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 # Steps of the targets above. Each looks first, and says one line when it has something to do.
-.PHONY: packages-python packages-demo packages-bench packages-test venv-demo venv-dev assets
+.PHONY: packages-python packages-demo packages-bench packages-test venv-demo venv-dev venv-peers assets
 packages-python packages-demo packages-bench packages-test: packages-%: ; @scripts/system-packages $*
-venv-demo venv-dev: venv-%: ; @scripts/venv $*
+venv-demo venv-dev venv-peers: venv-%: ; @scripts/venv $*
 assets: ; @scripts/console-assets

@@ -1,84 +1,119 @@
 """The measured figures beside their peers, all in one run: `make bench`."""
 
 import argparse
-import shutil
+import shlex
 import sys
-import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
-from bench.admission import measure_admission
-from bench.figures import MIB, RATIO, Report
-from bench.main_job import measure_main_job, prepared_site, write_clip
-from bench.peers import archiving_peer, copying_peers, transfer_peer
+from bench.archive_side import measure_archive_side
+from bench.cases import Plan, measure_case
+from bench.contenders import Contender, ours, peers
+from bench.figures import MIB, Report
+from bench.machine import machine, revision, tools
+from bench.page import tell, write_page
+from bench.results import Results, read_results, write_results
+from bench.sources import Load
+from bench.targets import SMALL, case_name
 from demo.programs import DemoError
-from demo.site import DOCK, clear
-from runtime.tls import client_context, server_context
+from demo.site import clear
+
+RESULTS: Final = Path(__file__).resolve().parent / "results"
+_EXAMPLES: Final = """\
+examples:
+  make bench                                     all of it: 20 minutes or so
+  make bench ARGS=--quick                        a look, at small size
+  make bench ARGS='--write-docs bench/results/20261125T210000Z.json'
+                                                 write docs/performance.md from that run
+"""
 
 
 def main() -> int:
     """Measure, print, write JSON; 0 when everything could be measured."""
-    parser = argparse.ArgumentParser(
-        prog="make bench ARGS=…",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="examples:\n"
-        "  make bench                                     one 1 GiB file, 3000 manifests\n"
-        "  make bench ARGS='--size-mib 64 --manifests 300'  a quick look\n",
-    )
-    parser.add_argument("--size-mib", type=int, default=1024, help="size of the one file")
-    parser.add_argument("--manifests", type=int, default=3000, help="how many are admitted")
-    parser.add_argument("--dir", type=Path, help="where to work; by default beside the results")
-    asked = parser.parse_args()
-    root = asked.dir or Path(__file__).resolve().parent / "results" / "work"
-    report = Report()
+    asked = _parser().parse_args()
+    if asked.write_docs:
+        write_page(read_results(asked.write_docs))
+        return 0
+    root = asked.dir or RESULTS / "work"
     try:
         clear(root)
-        _measure(report, root, asked)
+        results = _measure(root, asked)
     except DemoError as error:
         print(f"make bench: {error}", file=sys.stderr)
         return 1
     finally:
         if (root / ".bayward-demo").exists():
             clear(root)
-    _ratios(report)
-    print(f"written to {report.write()}")
+    tell(results)
+    path = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_results(path, results)
+    print(f"written to {path}")
     return 0
 
 
-def _measure(report: Report, root: Path, asked: argparse.Namespace) -> None:
-    work = Path(tempfile.mkdtemp(dir=root))
-    volume = root / "recorder"
-    print(f"one file of {asked.size_mib} MiB, from docking to receipt")
-    clip = write_clip(volume, asked.size_mib * MIB)
-    site = prepared_site(root / "site")
-    measure_main_job(report, site, volume, clip)
-    print("peers, on the same disk")
-    copying_peers(report, clip, work)
-    archive, dock = site.pki / "archive", site.pki / DOCK
-    ca = site.pki / "ca.pem"
-    transfer_peer(
-        report,
-        clip,
-        work,
-        server_context(ca=ca, certificate=archive / "tls.pem", key=archive / "tls.key"),
-        client_context(ca=ca, certificate=dock / "tls.pem", key=dock / "tls.key"),
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="make bench ARGS=…",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EXAMPLES,
     )
-    archiving_peer(report, clip, work)
-    shutil.rmtree(volume)
-    print(f"{asked.manifests} manifests")
-    measure_admission(report, site, work, asked.manifests)
+    parser.add_argument("--quick", action="store_true", help="small sizes, one round")
+    parser.add_argument("--size-mib", type=int, help="clips of all bays together; 2048")
+    parser.add_argument("--photos", type=int, help="how many small files; 10000")
+    parser.add_argument("--manifests", type=int, help="how many are admitted; 3000")
+    parser.add_argument("--rounds", type=int, help="how often each is measured; 3")
+    parser.add_argument("--only", choices=["ingest", "archive"], help="only one half")
+    parser.add_argument("--dir", type=Path, help="where to work; by default beside the results")
+    parser.add_argument("--write-docs", type=Path, metavar="JSON", help="measure nothing")
+    return parser
 
 
-def _ratios(report: Report) -> None:
-    print("ratios of this run")
-    for ours, peer in (
-        ("staging: docking to sealed manifest, L2", "staging: cp + sync + evict + sha256sum -c"),
-        ("upload: sealed manifest to last byte", "upload: bare TLS + SHA-256 + fsync"),
-        ("archiving: last byte to receipt", "archiving: bagit.py, make + validate"),
-        ("manifests: checked, committed and receipted", "manifests: mosquitto alone"),
-    ):
-        ratio = report.value(ours) / report.value(peer)
-        report.add(f"ratio: {ours.partition(':')[0]}", ratio, RATIO, note=f"{ours} / {peer}")
+def _measure(root: Path, asked: argparse.Namespace) -> Results:
+    work = root / "staging"
+    work.mkdir()
+    quick: bool = asked.quick
+    size_mib = asked.size_mib or (256 if quick else 2048)
+    cases, report = [], Report()
+    if asked.only != "archive":
+        photos = asked.photos or (1_000 if quick else 10_000)
+        plans = _plans(size_mib, photos, asked.rounds or (1 if quick else 3), warm_up=not quick)
+        cases = [measure_case(plan, work) for plan in plans]
+    if asked.only != "ingest":
+        manifests = asked.manifests or (300 if quick else 3_000)
+        measure_archive_side(report, root, clip_bytes=size_mib * MIB, manifests=manifests)
+    return Results(
+        measured_at=datetime.now(UTC).isoformat(timespec="minutes"),
+        command=shlex.join(["make", "bench", *_arguments(sys.argv[1:])]),
+        revision=revision(),
+        machine=machine(work),
+        tools=tools(),
+        cases=tuple(cases),
+        figures=tuple(report.figures),
+    )
+
+
+def _arguments(given: Sequence[str]) -> list[str]:
+    return [f"ARGS={shlex.join(given)}"] if given else []
+
+
+def _plans(size_mib: int, photos: int, rounds: int, *, warm_up: bool) -> Iterator[Plan]:
+    levels = [ours(level) for level in ("L1", "L2", "L3")]
+    stock = peers()
+    for bays in (1, 4, 8, 24):
+        contenders: list[Contender] = [*levels, *(stock if bays in {1, 8} else ())]
+        yield Plan(
+            name=case_name(bays),
+            load=Load(bays=bays, clip_bytes=max(1, size_mib // bays) * MIB),
+            contenders=contenders,
+            rounds=rounds,
+            warm_up=warm_up and bays == 1,
+        )
+    load = Load(bays=1, photos=photos)
+    yield Plan(name=SMALL, load=load, contenders=[*levels[:2], *stock], rounds=rounds)
 
 
 if __name__ == "__main__":

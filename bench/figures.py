@@ -1,21 +1,18 @@
-"""Figures with names, units and the machine they were measured on."""
+"""Single figures with names and units, printed as they are measured."""
 
-import json
-import os
-import platform
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+import resource
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 RATIO: Final = "×"
-RESULTS: Final = Path(__file__).resolve().parent / "results"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """One measured value.
 
     Attributes:
@@ -32,7 +29,7 @@ class Figure:
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """All figures of one run."""
+    """All single figures of one run."""
 
     figures: list[Figure] = field(default_factory=list)
 
@@ -47,34 +44,6 @@ class Report:
         """Return the value of the figure called *name*."""
         return next(figure.value for figure in self.figures if figure.name == name)
 
-    def write(self) -> Path:
-        """Write the run as JSON below bench/results/ and return the file."""
-        RESULTS.mkdir(exist_ok=True)
-        now = datetime.now(UTC)
-        path = RESULTS / f"{now:%Y%m%dT%H%M%SZ}.json"
-        machine = {
-            "cores": os.cpu_count(),
-            "system": platform.platform(),
-            "processor": processor(),
-            "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB,
-            "python": platform.python_version(),
-        }
-        told = {
-            "measured_at": now.isoformat(timespec="seconds"),
-            "machine": machine,
-            "figures": [asdict(figure) for figure in self.figures],
-        }
-        path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
-        return path
-
-
-def processor() -> str:
-    """Return the processor's name as Linux tells it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
 
 def peak_memory_bytes(pid: int) -> int:
     """Return the most memory that a running process ever held (VmHWM)."""
@@ -82,3 +51,9 @@ def peak_memory_bytes(pid: int) -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise ProcessLookupError(pid)
+
+
+def cpu_s() -> float:
+    """Return the processor time of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)

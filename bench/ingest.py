@@ -8,7 +8,6 @@ copy is synced, read back as its evidence level demands, and journalled.
 import argparse
 import asyncio
 import os
-import resource
 import shutil
 import sqlite3
 import sys
@@ -23,7 +22,7 @@ import msgspec
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bench.figures import GIB, MIB, peak_memory_bytes
+from bench.figures import GIB, MIB, cpu_s, peak_memory_bytes
 from bench.sources import Load, recorder, write_volumes
 from demo.site import DOCK, PROFILES
 from edge_agent.adapters.directory_volume import DirectoryVolume
@@ -132,7 +131,7 @@ async def _measure(volumes: Sequence[Path], root: Path, level: EvidenceLevel) ->
         ports, settings = _ports(journal, root / "staging", len(volumes)), _settings(level)
         with ExitStack() as stack:
             mounted = [stack.enter_context(DirectoryVolume.mount(one)) for one in volumes]
-            cpu_before_s, began_s = _cpu_s(), time.perf_counter()
+            cpu_before_s, began_s = cpu_s(), time.perf_counter()
             async with asyncio.TaskGroup() as group:
                 dockings = [
                     group.create_task(
@@ -146,7 +145,7 @@ async def _measure(volumes: Sequence[Path], root: Path, level: EvidenceLevel) ->
                     )
                     for bay, volume in enumerate(mounted, start=1)
                 ]
-            seconds, cpu_s = time.perf_counter() - began_s, _cpu_s() - cpu_before_s
+            seconds, used_s = time.perf_counter() - began_s, cpu_s() - cpu_before_s
     for docking in dockings:
         _check(docking.result())
     claimed = _claimed(root / _JOURNAL)
@@ -156,7 +155,7 @@ async def _measure(volumes: Sequence[Path], root: Path, level: EvidenceLevel) ->
         files=sum(count for _, count, _ in claimed),
         total_bytes=sum(size_bytes for _, _, size_bytes in claimed),
         seconds=seconds,
-        cpu_s=cpu_s,
+        cpu_s=used_s,
         peak_bytes=peak_memory_bytes(os.getpid()),
         evidence={level: count for level, count, _ in claimed},
     )
@@ -201,11 +200,6 @@ def _entry(bay: int) -> RecorderEntry:
 def _check(outcome: DockingOutcome) -> None:
     if outcome.kind is not OutcomeKind.SEALED or outcome.incomplete_files or outcome.disk_faults:
         sys.exit(f"python -m bench.ingest: this was no clean docking: {outcome}")
-
-
-def _cpu_s() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def _claimed(journal: Path) -> list[tuple[str, int, int]]:

@@ -1,53 +1,38 @@
 """One big file from docking to receipt, stage by stage, and what the agents' memory did."""
 
-import os
 import queue
 import sqlite3
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from datetime import datetime
 from pathlib import Path
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from bench.figures import MIB, Report, peak_memory_bytes
 from bench.peers import evict
+from bench.sources import Load, recorder, write_volumes
 from demo.docking import DirectoryDock
 from demo.programs import DemoError
-from demo.site import Registered, Site, SiteOptions
+from demo.site import Site, SiteOptions
 from demo.watching import Watching
 from protocol.messages import BayState
 
 _TIMEOUT_S: Final = 900.0
-_START: Final = datetime(2026, 11, 20, 8, 0, 0, tzinfo=ZoneInfo("Asia/Shanghai"))
-RECORDER: Final = Registered(
-    recorder_id="R-0001",
-    make="DSJ",
-    model="DSJ-A8",
-    serial="0000001",
-    officer="010001",
-    officer_name="张伟",
-)
 
 
 def write_clip(volume: Path, size_bytes: int) -> Path:
-    """Write one clip of random bytes under a name that the recorder would give it."""
-    name = f"{RECORDER.officer}_{RECORDER.serial}_{_START:%Y%m%d%H%M%S}_0001.MP4"
-    clip = volume / "DCIM" / "100MEDIA" / name
-    clip.parent.mkdir(parents=True)
-    with clip.open("wb") as opened:
-        for _ in range(size_bytes // MIB):
-            opened.write(os.urandom(MIB))
-        opened.flush()
-        os.fsync(opened.fileno())
-    os.utime(clip, (_START.timestamp(), _START.timestamp()))
+    """Write the one clip of bay 1's recorder."""
+    load = Load(bays=1, clip_bytes=size_bytes)
+    (folder,) = write_volumes(volume.with_name(f"{volume.name}.new"), load)
+    folder.rename(volume)
+    folder.parent.rmdir()
+    (clip,) = volume.rglob("*.MP4")
     return clip
 
 
 def prepared_site(root: Path, *, evidence: str = "L2") -> Site:
     """Return a site of one bay below *root*, with keys and configurations."""
-    site = Site(root, [RECORDER], SiteOptions(bays=1, evidence=evidence))
+    site = Site(root, [recorder(1)], SiteOptions(bays=1, evidence=evidence))
     site.prepare()
     return site
 

@@ -1,4 +1,4 @@
-"""What others need for the same bytes, on the same disk, in the same run."""
+"""What others need to send and to archive the same bytes, on the same disk, in the same run."""
 
 import hashlib
 import os
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 from bench.figures import MIB, Report
-from demo.programs import find_tool
 
 _CHUNK_BYTES: Final = MIB
 
@@ -33,49 +32,8 @@ def evict(path: Path) -> None:
         os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _run(*arguments: str, cwd: Path | None = None) -> None:
-    subprocess.run(arguments, check=True, cwd=cwd, capture_output=True)
-
-
-def copying_peers(report: Report, source: Path, work: Path) -> None:
-    """Measure cp and rsync from *source* to the disk of *work*, with and without a proved copy."""
-    size_mib = source.stat().st_size / MIB
-    digest = hashlib.file_digest(source.open("rb"), "sha256").hexdigest()
-    target = work / "copied"
-    sums = work / "sums"
-    sums.write_text(f"{digest}  {target}\n")
-
-    def copy_synced() -> None:
-        _run("cp", str(source), str(target))
-        _run("sync", str(target))
-
-    def copy_proved() -> None:
-        copy_synced()
-        evict(target)
-        _run("sha256sum", "--quiet", "-c", str(sums))
-
-    evict(source)
-    seconds = timed(copy_synced)
-    report.add("staging: cp + sync", size_mib / seconds, "MiB/s", ours=False, note="no digest")
-    target.unlink()
-    evict(source)
-    seconds = timed(copy_proved)
-    note = "equal evidence: L2"
-    report.add(
-        "staging: cp + sync + evict + sha256sum -c",
-        size_mib / seconds,
-        "MiB/s",
-        ours=False,
-        note=note,
-    )
-    target.unlink()
-    rsync = find_tool("rsync")
-    evict(source)
-    seconds = timed(lambda: _run(rsync, "--fsync", str(source), str(target)))
-    report.add(
-        "staging: rsync --fsync", size_mib / seconds, "MiB/s", ours=False, note="no read-back"
-    )
-    target.unlink()
+def _run(*arguments: str) -> None:
+    subprocess.run(arguments, check=True, capture_output=True)
 
 
 def archiving_peer(report: Report, source: Path, work: Path) -> None:

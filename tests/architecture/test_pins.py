@@ -8,7 +8,7 @@ import pytest
 
 from tests.architecture.source_tree import ROOT
 
-REQUIREMENTS: Final = ("demo.txt", "dev.txt")
+REQUIREMENTS: Final = ("demo.txt", "dev.txt", "peers.txt")
 PIN: Final = re.compile(r"[a-z0-9._-]+(?:\[[a-z0-9,._-]+\])?==[^\s;]+")
 DIGEST: Final = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 HOST: Final = re.compile(r"https?:|--(?:extra-)?index-url|--find-links|--trusted-host|\bfile:| @ ")
@@ -61,7 +61,7 @@ def test_requirements_name_no_host(name: str) -> None:
 
 def test_developers_have_what_the_demo_has() -> None:
     """dev.txt holds all of demo.txt at the same versions: one environment serves both."""
-    demo, dev = (set(PIN.findall(read_requirements(name))) for name in REQUIREMENTS)
+    demo, dev = (set(PIN.findall(read_requirements(name))) for name in ("demo.txt", "dev.txt"))
 
     assert demo < dev
 
