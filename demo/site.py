@@ -212,7 +212,8 @@ class Site:
             'signing_certificate = "pki/archive/signing.pem"\n\n'
             + self._tls(DOCK)
             + f'[signing]\nkey = "pki/{DOCK}/signing.key"\n\n'
-            '[storage]\nstaging = "dock/staging"\njournal = "dock/journal.sqlite"\n\n'
+            '[storage]\nstaging = "dock/staging"\njournal = "dock/journal.sqlite"\n'
+            "low_water_bytes = 0\n\n"
             f'[ingest]\nevidence = "{self.options.evidence}"\n'
             f"sm3 = {str(self.options.sm3).lower()}\n\n"
             '[control]\nsocket = "dock/control.socket"\n\n' + bays

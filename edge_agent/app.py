@@ -25,6 +25,7 @@ from edge_agent.adapters.notice_store import NoticeStore, unix_ms
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
+from edge_agent.adapters.room_queue import RoomQueue
 from edge_agent.adapters.salvage_disk import SalvageDisk
 from edge_agent.adapters.staging_disk import StagingDisk
 from edge_agent.adapters.storage_check import clear_staging, pair_storage
@@ -33,6 +34,7 @@ from edge_agent.adapters.tus_client import TusClient, UploadLimits, open_tus_cli
 from edge_agent.adapters.uplink import Uplink, UplinkPace, UplinkParts
 from edge_agent.adapters.upload_queue import QueueLimits, UploadQueue
 from edge_agent.adapters.vitals import AGENT, Vitals
+from edge_agent.allotments import Allotments
 from edge_agent.config import Bay, EdgeConfig, load_profiles
 from edge_agent.interrupted import close_interrupted_dockings
 from edge_agent.ports import DockingPorts, DockingSettings
@@ -245,21 +247,24 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
         clock=_utc_now,
         pace=UplinkPace(reconcile_s=config.uplink.reconcile_s),
     )
+    ports = _docking_ports(config, world)
+    room = RoomQueue(lambda: ports.allotments.room(ports.staging))
     parts = BayParts(
-        ports=_docking_ports(world),
+        ports=ports,
         settings=_docking_settings(config, dock),
         board=board,
         notices=world.notices,
         store=world.store,
         registry=registry,
         receipts=receipts,
+        room=room,
         vitals=vitals,
         on_sealed=uplink.manifest_sealed,
     )
     return _Agent(
         uplink=uplink,
         uploads=uploads,
-        freeing=Freeing(world.store, world.staging, receipts),
+        freeing=Freeing(world.store, world.staging, receipts, on_freed=room.room_freed),
         bays=tuple(BaySupervisor(_bay_settings(bay), parts) for bay in config.bays),
         parts=parts,
         world=world,
@@ -275,7 +280,7 @@ def _link_settings(config: EdgeConfig, world: _World) -> LinkSettings:
     )
 
 
-def _docking_ports(world: _World) -> DockingPorts:
+def _docking_ports(config: EdgeConfig, world: _World) -> DockingPorts:
     return DockingPorts(
         journal=world.journal,
         staging=world.staging,
@@ -284,6 +289,7 @@ def _docking_ports(world: _World) -> DockingPorts:
         clock=_utc_now,
         monotonic_s=time.monotonic,
         mint=_mint,
+        allotments=Allotments(kept_for_marked_bytes=config.storage.kept_for_marked_bytes),
     )
 
 

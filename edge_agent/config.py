@@ -64,12 +64,23 @@ class Signing(_Table, frozen=True, kw_only=True):
 
 
 class Storage(_Table, frozen=True, kw_only=True):
-    """Where the dock keeps what it took."""
+    """Where the dock keeps what it took.
+
+    Below ``low_water_bytes`` of free disk only marked recordings are taken, below
+    ``min_free_bytes`` nothing.
+    """
 
     staging: Path
     journal: Path
+    # Some marked clips of a full dock; a clip is a few hundred MB.
+    low_water_bytes: Bytes = 4 << 30
     min_free_bytes: Bytes = 256 << 20
     free_after_receipt: bool = True
+
+    @property
+    def kept_for_marked_bytes(self) -> int:
+        """What lies between the two marks."""
+        return max(0, self.low_water_bytes - self.min_free_bytes)
 
 
 class Ingest(_Table, frozen=True, kw_only=True):

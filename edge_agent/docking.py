@@ -6,7 +6,6 @@ start by `close_interrupted_dockings`, or when a recorder comes into the same ba
 recorder into another one.
 """
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -29,27 +28,24 @@ from edge_agent.errors import (
 )
 from edge_agent.file_copier import NO_SPACE, FileCopier
 from edge_agent.file_salvager import FileSalvager
-from edge_agent.ingest.files import Device, FileId, FileKey, FileRow
-from edge_agent.ingest.identity import (
-    MAX_IDENTITY_FILE_BYTES,
-    Identity,
-    identify,
-    identity_files,
-)
+from edge_agent.ingest.files import FileId, FileKey, FileRow
 from edge_agent.ingest.inventory import Listing, listed_keys, take_listing
 from edge_agent.ingest.plan import CopyStep
 from edge_agent.ingest.profile import Profile
 from edge_agent.ingest.progress import BayProgress, RateMeter
 from edge_agent.ingest.recognising import recognise
-from edge_agent.ingest.survey import TO_BE_SEEN, survey
+from edge_agent.ingest.room import Need
+from edge_agent.ingest.survey import TO_BE_SEEN, Survey, survey
 from edge_agent.ingest.volume import Volume
-from edge_agent.interrupted import close_interrupted, outcome, seal, unix_ms
+from edge_agent.interrupted import outcome, seal
 from edge_agent.manifest.sealing import Content
 from edge_agent.manifest.settling import Seen, settle
 from edge_agent.one_thread import OneThread
+from edge_agent.opening import meet, open_docking, registered
 from edge_agent.ports import (
     DISK_FAULT,
     NO_ROOM,
+    WAITS_FOR_ROOM,
     DockingOutcome,
     DockingPorts,
     DockingSettings,
@@ -58,9 +54,8 @@ from edge_agent.ports import (
     OutcomeKind,
 )
 from protocol.findings import MAX_DETAIL_CHARACTERS, Finding, FindingCode
-from protocol.identifiers import BayNumber, DockingId
-from protocol.manifest import IncompleteReason, NotTaken, RecorderFacts, name_of
-from protocol.registry import RecorderEntry
+from protocol.identifiers import BayNumber
+from protocol.manifest import IncompleteReason, NotTaken, name_of
 
 Report = Callable[[BayProgress], None]
 
@@ -94,9 +89,9 @@ async def run_docking(
     docked_at = ports.clock()
     async with OneThread(f"bay-{bay}") as thread:
         try:
-            listing, identity = await thread.run(partial(_meet, volume, settings))
-            entry = _registered(identity, ports)
-            opened = await _open(
+            listing, identity = await thread.run(partial(meet, volume, settings))
+            entry = registered(identity, ports)
+            opened = await open_docking(
                 identity, entry, bay=bay, docked_at=docked_at, ports=ports, settings=settings
             )
         except SourceVanishedError as error:
@@ -120,6 +115,7 @@ async def run_docking(
             return await docking.close()
         finally:
             ports.live.discard(opened.docking_id)
+            ports.allotments.end(opened.docking_id)
 
 
 class _Docking:
@@ -174,6 +170,8 @@ class _Docking:
         self._rest = IncompleteReason.AGENT_STOPPED
         self._has_ended = False
         self._problem: tuple[str, str] | None = None
+        # What the disk had no room for, although it seemed so.
+        self._refused: Need | None = None
 
     async def take(self, listing: Listing) -> None:
         """Read what is new; when nothing more has come, salvage what could not be read."""
@@ -198,18 +196,7 @@ class _Docking:
         journal, staging = self._ports.journal, self._ports.staging
         rows = await journal.known_files(self._opened.device)
         await self._recognise(listing, rows)
-        free_bytes = await self._thread.run(staging.free_bytes)
-        self._survey = found = await self._thread.run(
-            partial(
-                survey,
-                listing,
-                rows,
-                self._profile,
-                docked_at=self._docked_at,
-                free_bytes=free_bytes,
-                generations=self._generations,
-            )
-        )
+        self._survey = found = await self._look(listing, rows)
         self._listed_findings |= dict.fromkeys(found.findings)
         self._not_taken |= dict.fromkeys(found.not_taken)
         await journal.drop_copies([row.file_id for row in found.outdated])
@@ -230,6 +217,25 @@ class _Docking:
             files_total=self._progress.files_total + len(todo),
             bytes_total=self._progress.bytes_total + sum(step.key.size_bytes for step in todo),
         )
+
+    async def _look(self, listing: Listing, rows: Sequence[FileRow]) -> Survey:
+        """Survey the recorder, and be given the room that it needs."""
+        docking_id, allotments = self._opened.docking_id, self._ports.allotments
+        async with allotments.planning:
+            room = await allotments.room(self._ports.staging, but=docking_id)
+            found = await self._thread.run(
+                partial(
+                    survey,
+                    listing,
+                    rows,
+                    self._profile,
+                    docked_at=self._docked_at,
+                    room=dataclasses.replace(room, only_marked=self._settings.only_marked),
+                    generations=self._generations,
+                )
+            )
+            allotments.give(docking_id, found.plan.missing_bytes)
+        return found
 
     async def _recognise(self, listing: Listing, rows: Sequence[FileRow]) -> None:
         """Find out which files are not what they were, although they are called so."""
@@ -286,6 +292,7 @@ class _Docking:
                 await self._drop_parts(step)
                 self._done_bytes += step.key.size_bytes
                 self._tell(files_done=self._progress.files_done + 1, bytes_done=self._done_bytes)
+            self._ports.allotments.fill(self._opened.docking_id, step.missing_bytes)
         self._tell(current_file=None, bytes_done=self._done_bytes)
 
     async def _drop_parts(self, step: CopyStep) -> None:
@@ -347,6 +354,7 @@ class _Docking:
             outcome(kind, opened, content, sealed, problem=self._problem or (None, "")),
             disk_faults=tuple(self._copier.disk_faults),
             lacking_bytes=found.plan.lacking_bytes,
+            waits_for=self._refused or found.plan.waits_for,
         )
 
     def _kind(self) -> OutcomeKind:
@@ -357,8 +365,11 @@ class _Docking:
         return OutcomeKind.SEALED if self._problem is None else OutcomeKind.ATTENTION
 
     def _to_be_seen(self) -> tuple[str, str] | None:
-        if lacking_bytes := self._survey.plan.lacking_bytes:
-            return NO_ROOM, f"{lacking_bytes} bytes more room are needed"
+        plan = self._survey.plan
+        if plan.waits_for is not None:
+            kept_bytes = self._ports.allotments.kept_for_marked_bytes
+            waits = kept_bytes and not plan.waits_for.marked
+            return WAITS_FOR_ROOM if waits else NO_ROOM, plan.lacking
         for finding in (*self._listed_findings, *self._findings):
             if finding.code in TO_BE_SEEN:
                 return finding.code.value, f"{finding.path!r}: {finding.detail}"
@@ -386,6 +397,8 @@ class _Docking:
             self._problem = error.code, str(error)
         elif isinstance(error, OSError):
             full = error.errno in NO_SPACE
+            if full and step is not None:
+                self._refused = Need(size_bytes=step.missing_bytes, files=1, marked=step.marked)
             self._rest = IncompleteReason.NO_SPACE if full else self._rest
             self._problem = NO_ROOM if full else DISK_FAULT, str(error)
 
@@ -423,66 +436,6 @@ class _Docking:
             **changes,
         )
         self._report(self._progress)
-
-
-def _meet(volume: Volume, settings: DockingSettings) -> tuple[Listing, Identity]:
-    """Blocking: list the volume, and let the recorder say who it is."""
-    listing = take_listing(volume.entries(), settings.limits)
-    paths = listing.file_paths
-    contents: dict[bytes, bytes] = {}
-    for path in identity_files(settings.profiles, paths):
-        with contextlib.suppress(SourceUnreadableError):
-            contents[path] = volume.read_small(path, max_bytes=MAX_IDENTITY_FILE_BYTES)
-    return listing, identify(settings.profiles, paths, contents)
-
-
-def _registered(identity: Identity, ports: DockingPorts) -> RecorderEntry:
-    entry = ports.find_recorder(model=identity.model, serial=identity.serial)
-    if entry is None:
-        raise UnregisteredRecorderError(
-            f"{identity.model} serial {identity.serial!r} is not in the site's registry"
-        )
-    return entry
-
-
-async def _open(
-    identity: Identity,
-    entry: RecorderEntry,
-    *,
-    bay: BayNumber,
-    docked_at: datetime,
-    ports: DockingPorts,
-    settings: DockingSettings,
-) -> OpenDocking:
-    """Open the docking in the journal; what was cut short of this bay or recorder is closed first.
-
-    Only a docking that this process is busy with keeps a recorder from being read.
-    """
-    device = Device(model=identity.model, serial=identity.serial)
-    for earlier in await ports.journal.open_dockings():
-        concerns = earlier.bay == bay or earlier.device == device
-        if concerns and earlier.docking_id not in ports.live:
-            await close_interrupted(earlier, ports, settings)
-    opened = OpenDocking(
-        docking_id=DockingId(ports.mint()),
-        bay=bay,
-        recorder=RecorderFacts(
-            recorder_id=entry.recorder,
-            make=identity.make,
-            model=identity.model,
-            serial=identity.serial,
-            profile=identity.profile.name,
-        ),
-        officer=identity.officer or entry.officer,
-        docked_at_ms=unix_ms(docked_at),
-    )
-    ports.live.add(opened.docking_id)
-    try:
-        await ports.journal.open_docking(opened)
-    except BaseException:
-        ports.live.discard(opened.docking_id)
-        raise
-    return opened
 
 
 def _not_begun(kind: OutcomeKind, error: EdgeError) -> DockingOutcome:

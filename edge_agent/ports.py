@@ -6,10 +6,12 @@ from datetime import datetime
 from enum import Enum, unique
 from typing import Final, Protocol
 
+from edge_agent.allotments import Allotments
 from edge_agent.ingest.copying import CHECKPOINT_BYTES
 from edge_agent.ingest.files import Device, FileId, FileKey, FileRow
 from edge_agent.ingest.inventory import Limits
 from edge_agent.ingest.profile import Profile
+from edge_agent.ingest.room import Need
 from edge_agent.manifest.sealing import SealedManifest
 from edge_agent.staging.salvaged import SalvageStaging
 from edge_agent.staging.slot import Staging
@@ -30,6 +32,8 @@ from protocol.registry import RecorderEntry
 # Our own disk, as what keeps a bay from going on; the OSError itself is never wrapped.
 NO_ROOM: Final = "E-STG-301"
 DISK_FAULT: Final = "E-STG-303"
+# What is left is kept for what officers marked: the rest waits.
+WAITS_FOR_ROOM: Final = "E-STG-306"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +129,7 @@ class DockingPorts:
         mint: A new UUIDv7 each time.
         live: Dockings that this process is busy with; one that is open in the journal and not
             here was cut short.
+        allotments: The room on our disk that they were given.
     """
 
     journal: DockingJournal
@@ -135,6 +140,7 @@ class DockingPorts:
     monotonic_s: Callable[[], float]
     mint: Callable[[], str]
     live: set[DockingId] = field(default_factory=set)
+    allotments: Allotments = field(default_factory=Allotments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +151,7 @@ class DockingSettings:
         agent: Name and version of this program.
         key: Signs the manifests.
         profiles: In the order in which they are tried.
+        only_marked: Others have waited longer for room: nothing else is taken.
     """
 
     dock: DockId
@@ -156,6 +163,7 @@ class DockingSettings:
     isolation: Isolation = Isolation.NOT_ENFORCED
     checkpoint_bytes: int = CHECKPOINT_BYTES
     limits: Limits = field(default_factory=Limits)
+    only_marked: bool = False
 
 
 @unique
@@ -187,6 +195,7 @@ class DockingOutcome:
         findings: All of this docking.
         disk_faults: What our disk said, where a second try succeeded.
         lacking_bytes: How much more room would have let everything in.
+        waits_for: What is taken next when there is room for it.
     """
 
     kind: OutcomeKind
@@ -201,3 +210,4 @@ class DockingOutcome:
     findings: tuple[Finding, ...] = ()
     disk_faults: tuple[str, ...] = ()
     lacking_bytes: int = 0
+    waits_for: Need | None = None

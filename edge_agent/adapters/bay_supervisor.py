@@ -20,6 +20,7 @@ from edge_agent.adapters.notice_store import Notice, NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
+from edge_agent.adapters.room_queue import RoomQueue
 from edge_agent.adapters.task_keeper import DISK_FULL, PART_FAILED, disk_failure
 from edge_agent.adapters.vitals import Vitals
 from edge_agent.bay.machine import BayEvent
@@ -77,6 +78,7 @@ class BayParts:
 
     Attributes:
         receipts: Beats after each receipt that was committed.
+        room: Where bays wait for room on the dock's disk.
         on_sealed: Called after manifests were put into the outbox.
     """
 
@@ -87,6 +89,7 @@ class BayParts:
     store: OutboxStore
     registry: RegistryBook
     receipts: Pulse
+    room: RoomQueue
     vitals: Vitals
     on_sealed: Callable[[], None]
 
@@ -97,6 +100,7 @@ class _Then(Enum):
 
     NOTHING = "nothing"
     RETRY_LATER = "retry_later"
+    RETRY_WITH_ROOM = "retry_with_room"
     RETRY_WITH_REGISTRY = "retry_with_registry"
 
 
@@ -160,22 +164,39 @@ class BaySupervisor:
         """One recorder, from its arrival until it has left."""
         self._named, self._alerted, self._sealed_tries = {}, set(), 0
         self._face.advance(BayEvent.ARRIVED)
+        try:
+            await self._dock_until_done(gone)
+        finally:
+            self._parts.room.leave(self._bay.number)
+        self._face.advance(BayEvent.LEFT)
+
+    async def _dock_until_done(self, gone: asyncio.Event) -> None:
+        """Dock it as often as that helps, and return when it has left."""
+        registry, room = self._parts.registry.changes, self._parts.room
         pause_s = self._pace.first_s
         while await self._registry_known(gone):
-            version = self._parts.registry.changes.beats
+            version, freed = registry.beats, room.freed.beats
             outcome = await self._try_to_dock()
             await self._note(outcome)
-            then = await self._follow(outcome, gone)
-            if then is _Then.NOTHING:
-                await gone.wait()
-                break
-            timeout_s = None if then is _Then.RETRY_WITH_REGISTRY else pause_s
-            await _either(gone, self._parts.registry.changes.beyond(version), timeout_s=timeout_s)
+            match await self._follow(outcome, gone):
+                case _Then.NOTHING:
+                    await gone.wait()
+                case _Then.RETRY_WITH_REGISTRY:
+                    await _either(gone, registry.beyond(version))
+                case _Then.RETRY_LATER:
+                    await _either(gone, registry.beyond(version), timeout_s=pause_s)
+                case _Then.RETRY_WITH_ROOM:
+                    if not outcome.lacking_bytes:  # the disk refused what it had room for
+                        await _either(gone, room.freed.beyond(freed), timeout_s=pause_s)
+                    await _either(gone, self._room_for(outcome))
             if gone.is_set():
-                break
+                return
             pause_s = min(2 * pause_s, self._pace.longest_s)
             self._face.advance(BayEvent.RETRY)
-        self._face.advance(BayEvent.LEFT)
+
+    async def _room_for(self, outcome: DockingOutcome) -> None:
+        if outcome.waits_for is not None:
+            await self._parts.room.turn(self._bay.number, outcome.waits_for)
 
     async def _registry_known(self, gone: asyncio.Event) -> bool:
         """Return True as soon as there is a registry, or False when the recorder left."""
@@ -210,13 +231,17 @@ class BaySupervisor:
                 await self._presence.remember_content()
             except SourceVanishedError as error:
                 return DockingOutcome(kind=OutcomeKind.LEFT, text=str(error))
-            return await run_docking(
-                volume,
-                bay=self._bay.number,
-                ports=self._ports,
-                settings=self._parts.settings,
-                report=self._report,
-            )
+            must_wait = self._parts.room.must_wait(self._bay.number)
+            try:
+                return await run_docking(
+                    volume,
+                    bay=self._bay.number,
+                    ports=self._ports,
+                    settings=replace(self._parts.settings, only_marked=must_wait),
+                    report=self._report,
+                )
+            finally:
+                self._parts.room.has_room(self._bay.number)
 
     def _find_recorder(self, *, model: str, serial: str) -> RecorderEntry | None:
         self._named = {"model": model, "serial": serial}
@@ -226,6 +251,7 @@ class BaySupervisor:
     def _report(self, progress: BayProgress) -> None:
         if self._face.state is BayState.IDENTIFYING:
             self._face.advance(BayEvent.IDENTIFIED)
+            self._parts.room.has_room(self._bay.number)
         self._face.show_progress(progress)
         files, size_bytes = self._counted
         counters = self._parts.vitals.counters
@@ -283,10 +309,10 @@ class BaySupervisor:
                 return _Then.RETRY_LATER
             case OutcomeKind.ATTENTION:
                 self._face.advance(BayEvent.FAULT, problem=problem)
+                if outcome.waits_for is not None:
+                    return _Then.RETRY_WITH_ROOM
                 hopeless = self._sealed_tries >= self._pace.most_sealed
-                return (
-                    _Then.NOTHING if hopeless and not outcome.lacking_bytes else _Then.RETRY_LATER
-                )
+                return _Then.NOTHING if hopeless else _Then.RETRY_LATER
 
     async def _await_receipts(self, outcome: DockingOutcome, gone: asyncio.Event) -> None:
         if self._face.state is BayState.IDENTIFYING:
@@ -304,10 +330,15 @@ class BaySupervisor:
 async def _either(
     gone: asyncio.Event, waiting: Coroutine[Any, Any, object], *, timeout_s: float | None = None
 ) -> None:
-    """Return when *gone* is set, *waiting* has ended, or the time is up."""
-    tasks = {asyncio.create_task(gone.wait()), asyncio.create_task(waiting)}
+    """Return when *gone* is set, *waiting* has ended, or the time is up; raise what it raises."""
+    tasks: set[asyncio.Task[object]] = {
+        asyncio.create_task(gone.wait()),
+        asyncio.create_task(waiting),
+    }
     try:
-        await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
+    for task in done:
+        task.result()

@@ -1,6 +1,7 @@
 """Making room: staged copies whose receipts were verified are removed, and nothing else is."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
@@ -24,11 +25,26 @@ class RemovableCopies(Protocol):
 class Freeing:
     """Removes copies that nobody needs; `run` is its only task."""
 
-    def __init__(self, store: OutboxStore, copies: RemovableCopies, receipts: Pulse) -> None:
-        """Take the parts; *receipts* beats after each receipt that was committed."""
+    def __init__(
+        self,
+        store: OutboxStore,
+        copies: RemovableCopies,
+        receipts: Pulse,
+        *,
+        on_freed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            store: Says what nobody needs.
+            copies: Where it is.
+            receipts: Beats after each receipt that was committed.
+            on_freed: Called when there is more room.
+        """
         self._store = store
         self._copies = copies
         self._receipts = receipts
+        self._on_freed = on_freed
 
     async def run(self) -> None:
         """Free what may be freed, at once and after each receipt, until cancelled.
@@ -46,4 +62,5 @@ class Freeing:
                     await asyncio.to_thread(self._copies.remove, file_id)
                     await self._store.mark_freed(file_id)
                 _log.info("staged copies freed", files=len(file_ids))
+                self._on_freed()
             await self._receipts.beyond(receipts)

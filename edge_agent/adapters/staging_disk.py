@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 
 from edge_agent.errors import CopyDiffersError
 from edge_agent.ingest.files import FileId
+from edge_agent.ingest.room import UNLIMITED_FILES
 from edge_agent.staging.slot import ReadBack
 from protocol.digest import StreamDigest
 from runtime import durable
@@ -24,6 +25,8 @@ from runtime.reading import read_chunks
 
 # Room that staging leaves to the journal, which shares the disk and must be able to say "full".
 RESERVE_BYTES: Final = 256 * 1024 * 1024
+# Likewise, of file systems that have so many files and no more.
+RESERVE_FILES: Final = 16
 
 
 class StagingDisk:
@@ -115,6 +118,13 @@ class StagingDisk:
         """Return what the disk has left, less the reserve."""
         space = os.statvfs(self._partial)
         return max(0, space.f_bavail * space.f_frsize - self._reserve_bytes)
+
+    def free_files(self) -> int:
+        """Return how many more files the disk takes, less the reserve."""
+        space = os.statvfs(self._partial)
+        if space.f_files == 0:  # statvfs(3) of those that make room for files as they come
+            return UNLIMITED_FILES
+        return max(0, space.f_favail - RESERVE_FILES)
 
     def _strange(self, folder: Path, known_file_ids: Collection[FileId]) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.name not in known_file_ids)

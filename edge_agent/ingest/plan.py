@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from edge_agent.ingest.files import FileKey, FileRow, FileState
 from edge_agent.ingest.grouping import ClipGroup
 from edge_agent.ingest.inventory import FoundClip, FoundFile
+from edge_agent.ingest.room import Need, Room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +35,14 @@ class Plan:
     Attributes:
         steps: In order; all of them together fit.
         no_space: What does not fit on our disk; a recording fits whole or not at all.
+        waits_for: What is taken first when there is room for it.
+        lacking_files: How many more files the disk would have to take, whatever their size.
     """
 
     steps: tuple[CopyStep, ...]
     no_space: tuple[CopyStep, ...]
+    waits_for: Need | None = None
+    lacking_files: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -45,9 +50,22 @@ class Plan:
         return sum(step.key.size_bytes for step in self.steps)
 
     @property
+    def missing_bytes(self) -> int:
+        """How much room the steps take."""
+        return sum(step.missing_bytes for step in self.steps)
+
+    @property
     def lacking_bytes(self) -> int:
         """How much more room would let everything in."""
         return sum(step.missing_bytes for step in self.no_space)
+
+    @property
+    def lacking(self) -> str:
+        """The same in English."""
+        text = f"{len(self.no_space)} files wait for room: {self.lacking_bytes} bytes"
+        if self.lacking_files:
+            text += f", and the disk has too few inodes for {self.lacking_files} of them"
+        return text
 
 
 def make_plan(
@@ -55,7 +73,7 @@ def make_plan(
     others: Iterable[FoundFile],
     rows: Mapping[FileKey, FileRow],
     *,
-    free_bytes: int,
+    room: Room,
     absent: Collection[FileKey] = (),
 ) -> Plan:
     """Return the steps: marked recordings first, then oldest first, then other files.
@@ -64,7 +82,7 @@ def make_plan(
         groups: Oldest first.
         others: Files that are no clips.
         rows: What the journal has of this recorder.
-        free_bytes: What may be written to our disk.
+        room: On our disk, less what others were allotted.
         absent: What is not on the recorder.
     """
     ordered = sorted(groups, key=lambda group: not group.marked)
@@ -74,19 +92,38 @@ def make_plan(
     ]
     steps: list[CopyStep] = []
     no_space: list[CopyStep] = []
+    refused: list[Need] = []
     for unit in units:
         wanted = [
             CopyStep(key=key, row=rows.get(key), marked=marked)
             for key, marked in unit
             if key not in absent and _is_wanted(rows.get(key))
         ]
-        needed_bytes = sum(step.missing_bytes for step in wanted)
-        if needed_bytes > free_bytes:
-            no_space += wanted
-        else:
+        if not wanted:
+            continue
+        need = _need(wanted, marked=any(marked for _, marked in unit))
+        if room.holds(need):
             steps += wanted
-            free_bytes -= needed_bytes
-    return Plan(steps=tuple(steps), no_space=tuple(no_space))
+            room = room.less(need)
+        else:
+            no_space += wanted
+            refused.append(need)
+    lacking_files = sum(need.files for need in refused) - room.free_files
+    return Plan(
+        steps=tuple(steps),
+        no_space=tuple(no_space),
+        waits_for=next(iter(refused), None),
+        lacking_files=max(0, lacking_files),
+    )
+
+
+def _need(wanted: Collection[CopyStep], *, marked: bool) -> Need:
+    """Return what files that are taken together need; what was begun has its file already."""
+    return Need(
+        size_bytes=sum(step.missing_bytes for step in wanted),
+        files=sum(step.row is None or not step.row.verified_bytes for step in wanted),
+        marked=marked,
+    )
 
 
 def _marked_first(group: ClipGroup) -> list[FoundClip]:

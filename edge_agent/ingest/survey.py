@@ -11,6 +11,7 @@ from edge_agent.ingest.inventory import FoundFile, Listing, take_inventory
 from edge_agent.ingest.plan import Plan, make_plan
 from edge_agent.ingest.profile import Profile
 from edge_agent.ingest.reconciling import reconcile
+from edge_agent.ingest.room import Room
 from protocol.findings import Finding, FindingCode
 from protocol.manifest import NotTaken
 
@@ -55,7 +56,7 @@ def survey(
     profile: Profile,
     *,
     docked_at: datetime,
-    free_bytes: int,
+    room: Room,
     generations: Mapping[FileKey, int] | None = None,
 ) -> Survey:
     """Return what a docking is about.
@@ -65,7 +66,7 @@ def survey(
         rows: All that the journal has of this recorder.
         profile: Of the recorder's model.
         docked_at: Aware.
-        free_bytes: What may be written to our disk.
+        room: On our disk, less what others were allotted.
         generations: See `take_inventory`.
     """
     rows = tuple(rows)
@@ -84,7 +85,7 @@ def survey(
             groups,
             files.others,
             {row.key: row for row in rows},
-            free_bytes=free_bytes,
+            room=room,
             absent=frozenset(row.key for row in files.absent),
         ),
         findings=(*inventory.findings, *find_sequence_gaps(inventory.clips), *files.findings),

@@ -104,3 +104,6 @@ class Staging(Protocol):
 
     def free_bytes(self) -> int:
         """Return how much more may be staged."""
+
+    def free_files(self) -> int:
+        """Return how many more files there may be, whatever their size."""

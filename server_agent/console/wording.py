@@ -238,6 +238,9 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-STG-305": N_(
             "The dock's disk is so full that no recorder is read: find out what fills it"
         ),
+        "E-STG-306": N_(
+            "The dock waits for room: marked recordings are taken first, the rest follows"
+        ),
         "E-ADM-101": N_("A manifest in the catalogue can no longer be read: report it"),
         "E-ADM-102": N_("A bag waits: the certificate of the dock's old key is missing"),
         "E-ADM-103": N_("A message could not be taken in and is kept: report it"),

@@ -26,6 +26,7 @@ from edge_agent.adapters.notice_store import Notice, NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
+from edge_agent.adapters.room_queue import RoomQueue
 from edge_agent.adapters.task_keeper import PART_FAILED
 from edge_agent.adapters.vitals import Vitals
 from protocol.envelope import keyring
@@ -128,6 +129,7 @@ async def bay(tmp_path: Path) -> AsyncIterator[Bay]:
             store=store,
             registry=registry,
             receipts=receipts,
+            room=RoomQueue(lambda: site.ports.allotments.room(staging)),
             vitals=Vitals(dock=DOCK, bays=1, clock=clock, free_bytes=staging.free_bytes),
             on_sealed=sealed.set,
         )
@@ -242,6 +244,7 @@ async def test_more_room_lets_the_rest_in(bay: Bay) -> None:
     async with bay.served():
         attention = await bay.until_state(BayState.ATTENTION)
         bay.staging.room_bytes = 1 << 40
+        bay.parts.room.room_freed()
         await bay.until_state(BayState.SEALED)
 
     claimed = [file for one in await bay.site.manifests() for file in one.staged_files()]
@@ -284,7 +287,7 @@ async def test_a_bug_stops_one_bay(bay: Bay, monkeypatch: pytest.MonkeyPatch) ->
     dock_recorder(bay.folder)
     async with bay.served():
         with monkeypatch.context() as patched:
-            patched.setattr("edge_agent.docking.identify", fail)
+            patched.setattr("edge_agent.opening.identify", fail)
             shown = await bay.until_state(BayState.ATTENTION)
         await bay.until_state(BayState.SEALED)
 

@@ -9,6 +9,7 @@ from edge_agent.ingest.grouping import group_clips
 from edge_agent.ingest.inventory import FoundClip, FoundFile, Inventory, found_file
 from edge_agent.ingest.plan import Plan, make_plan
 from edge_agent.ingest.reconciling import reconcile
+from edge_agent.ingest.room import Room
 from protocol.findings import FindingCode
 from protocol.identifiers import DockingId
 from tests.simulators.docking_site import MORNING, clip_path, load_profile, mtime_ns
@@ -44,7 +45,7 @@ def plan(found: list[FoundClip], *rows: FileRow, free_bytes: int = 1 << 40) -> P
         group_clips(found, A8),
         [FoundFile(key=key(b"LOG/20261121.LOG"))],
         {one.key: one for one in rows},
-        free_bytes=free_bytes,
+        room=Room(free_bytes=free_bytes),
     )
 
 
@@ -99,7 +100,7 @@ def test_the_steps_fit(sizes: list[int], free_bytes: int) -> None:
         for one in clips(clip_path(MORNING + n * LENGTH, n + 1))
     ]
 
-    planned = make_plan(group_clips(found, A8), [], {}, free_bytes=free_bytes)
+    planned = make_plan(group_clips(found, A8), [], {}, room=Room(free_bytes=free_bytes))
 
     assert sum(step.missing_bytes for step in planned.steps) <= free_bytes
     assert len(planned.steps) + len(planned.no_space) == len(found)

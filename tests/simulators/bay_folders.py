@@ -16,13 +16,17 @@ def dock_recorder(
     first: int = 1,
     serial: str = "0000017",
     clip_bytes: int = CLIP_BYTES,
+    marked: int = 0,
 ) -> dict[str, bytes]:
-    """Let a recorder with one recording appear; return what is on it, by path."""
+    """Let a recorder with one recording appear, and one of *marked* clips; return it, by path."""
     arriving = folder.with_name(f".{folder.name}.arriving")
     contents: dict[str, bytes] = {}
     started = MORNING + timedelta(hours=first)
-    for number in range(first, first + clips):
-        path = clip_path(started, number, serial=serial)
+    for number in range(first, first + clips + marked):
+        is_marked = number >= first + clips
+        if number == first + clips:
+            started += timedelta(hours=1)
+        path = clip_path(started, number, serial=serial, mark="IMP" if is_marked else "")
         contents[path.decode()] = noise(path, clip_bytes)
         started += timedelta(seconds=12)
         _write(arriving / path.decode(), contents[path.decode()], mtime_ns(started))

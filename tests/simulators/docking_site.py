@@ -12,6 +12,7 @@ from typing import Final, cast
 from zoneinfo import ZoneInfo
 
 from edge_agent.adapters.journal import Journal
+from edge_agent.allotments import Allotments
 from edge_agent.docking import run_docking
 from edge_agent.ingest.profile import Profile, parse_profile
 from edge_agent.ingest.progress import BayProgress
@@ -128,6 +129,8 @@ class DockingSite:
     reported: list[BayProgress] = field(default_factory=list)
     has_reported: asyncio.Event = field(default_factory=asyncio.Event)
     live: set[DockingId] = field(default_factory=set)
+    allotments: Allotments = field(default_factory=Allotments)
+    only_marked: bool = False
 
     def __post_init__(self) -> None:
         self._journal_port: DockingJournal = self.journal
@@ -143,6 +146,7 @@ class DockingSite:
             monotonic_s=self.monotonic_s,
             mint=lambda: mint_uuid7(unix_ms=1, entropy=os.urandom(10)),
             live=self.live,
+            allotments=self.allotments,
         )
 
     @property
@@ -154,6 +158,7 @@ class DockingSite:
             profiles=PROFILES,
             evidence_level=self.evidence_level,
             checkpoint_bytes=self.checkpoint_bytes,
+            only_marked=self.only_marked,
         )
 
     async def dock(self, volume: Volume, bay: int = BAY) -> DockingOutcome:

@@ -60,6 +60,7 @@ class EdgeSite:
             f'key = "pki/{DOCK}/tls.key"\n'
             f'[signing]\nkey = "pki/{DOCK}/signing.key"\n'
             '[storage]\nstaging = "staging"\njournal = "journal.sqlite"\nmin_free_bytes = 0\n'
+            "low_water_bytes = 0\n"
             '[control]\nsocket = "control.socket"\n'
             "[uplink]\nreconcile_s = 1\n"
             f'[log]\nlevel = "debug"\n{tables}'

@@ -18,6 +18,7 @@ class MemoryStaging:
 
     Attributes:
         room_bytes: Of the disk.
+        room_files: Of the disk.
         unannounced_bytes: How much of that others will have taken when it is needed.
         evicts: Whether the kernel can prove that it let go.
         failing_syncs: How many of the next syncs fail.
@@ -26,6 +27,7 @@ class MemoryStaging:
     """
 
     room_bytes: int = 1 << 40
+    room_files: int = 1 << 20
     unannounced_bytes: int = 0
     evicts: bool = True
     failing_syncs: int = 0
@@ -73,8 +75,11 @@ class MemoryStaging:
         used = sum(map(len, (*self.partial.values(), *self.files.values())))
         return max(0, self.room_bytes - used)
 
+    def free_files(self) -> int:
+        return max(0, self.room_files - len(self.partial) - len(self.files))
+
     def reserve(self, size_bytes: int) -> None:
-        if size_bytes > self.free_bytes() - self.unannounced_bytes:
+        if size_bytes > self.free_bytes() - self.unannounced_bytes or not self.free_files():
             raise OSError(errno.ENOSPC, "no room")
 
 
