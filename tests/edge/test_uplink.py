@@ -22,8 +22,8 @@ from runtime.tls import client_context
 from tests.simulators.archive import Archive
 from tests.simulators.archive_service import ArchiveService, serve_archive
 from tests.simulators.broker import Broker
-from tests.simulators.cable import Cable, lay_cable
 from tests.simulators.certificates import Authority
+from tests.simulators.fault_proxy import FaultProxy, lay_proxy
 from tests.simulators.sealed_manifests import ARCHIVE_KEY, DOCK, DOCK_KEY, NOW
 from tests.simulators.tus_archive import TusArchive, serve_tus
 from tests.simulators.uplink_dock import BAY, PACE, Dock, open_dock
@@ -59,9 +59,9 @@ def broker(tmp_path: Path, authority: Authority) -> Iterator[Broker]:
 
 
 @pytest.fixture
-async def cable(broker: Broker) -> AsyncIterator[Cable]:
+async def cable(broker: Broker) -> AsyncIterator[FaultProxy]:
     """The cable between the dock and the broker."""
-    async with lay_cable(broker.host, broker.port) as laid:
+    async with lay_proxy(broker.host, broker.port) as laid:
         yield laid
 
 
@@ -73,7 +73,7 @@ async def tus() -> AsyncIterator[TusArchive]:
 
 @pytest.fixture
 async def dock(
-    tmp_path: Path, authority: Authority, cable: Cable, tus: TusArchive
+    tmp_path: Path, authority: Authority, cable: FaultProxy, tus: TusArchive
 ) -> AsyncIterator[Dock]:
     async with open_dock(tmp_path, authority, cable.port, tus) as opened:
         yield opened
@@ -142,7 +142,9 @@ async def test_a_lost_dock_is_offline(dock: Dock, service: ArchiveService) -> No
     await service.until(lambda heard: not heard.statuses[-1].online)
 
 
-async def test_a_cut_cable_costs_nothing(dock: Dock, service: ArchiveService, cable: Cable) -> None:
+async def test_a_cut_cable_costs_nothing(
+    dock: Dock, service: ArchiveService, cable: FaultProxy
+) -> None:
     """After the network was away, the dock connects again and goes on."""
     async with dock.online():
         await dock.seal([[b"before"]])
@@ -294,7 +296,11 @@ async def test_an_answer_we_fail_at_holds_up_nobody(
 
 
 async def test_only_states_are_told_at_once(
-    service: ArchiveService, tmp_path: Path, authority: Authority, cable: Cable, tus: TusArchive
+    service: ArchiveService,
+    tmp_path: Path,
+    authority: Authority,
+    cable: FaultProxy,
+    tus: TusArchive,
 ) -> None:
     """A change of state is told at once, whatever is counted meanwhile waits its turn."""
     never = replace(PACE, telemetry=TelemetryPace(bay_s=3600, metrics_s=3600, alerts_s=3600))
@@ -325,7 +331,11 @@ async def test_counts_are_told_in_the_end(dock: Dock, service: ArchiveService) -
 
 
 async def test_what_waited_is_published_on_connecting(
-    service: ArchiveService, tmp_path: Path, authority: Authority, cable: Cable, tus: TusArchive
+    service: ArchiveService,
+    tmp_path: Path,
+    authority: Authority,
+    cable: FaultProxy,
+    tus: TusArchive,
 ) -> None:
     """A new connection does not wait for the time to reconcile."""
     never = replace(PACE, reconcile_s=3600)

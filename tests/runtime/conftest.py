@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.simulators.broker import Broker
-from tests.simulators.cable import Cable, lay_cable
+from tests.simulators.fault_proxy import FaultProxy, lay_proxy
 
 
 @pytest.fixture
@@ -17,9 +17,9 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 @pytest.fixture
-async def cable(broker: Broker) -> AsyncIterator[Cable]:
+async def cable(broker: Broker) -> AsyncIterator[FaultProxy]:
     """A cable to that broker, plugged in."""
-    async with lay_cable(broker.host, broker.port) as laid:
+    async with lay_proxy(broker.host, broker.port) as laid:
         yield laid
 
 

@@ -8,8 +8,8 @@ import pytest
 from runtime.link import Link, LinkLostError, LinkSettings, Message, Will
 from runtime.tls import client_context
 from tests.simulators.broker import Broker
-from tests.simulators.cable import Cable
 from tests.simulators.certificates import Authority, Pair
+from tests.simulators.fault_proxy import FaultProxy
 
 PATIENCE_S: Final = 60
 TOPIC: Final = "test/manifests"
@@ -19,7 +19,7 @@ class PowerCutError(Exception):
     """Stands for whatever ends the program in the middle of its work."""
 
 
-def as_client(name: str, broker: Broker | Cable, will: Will | None = None) -> LinkSettings:
+def as_client(name: str, broker: Broker | FaultProxy, will: Will | None = None) -> LinkSettings:
     return LinkSettings(host=broker.host, port=broker.port, client_id=name, tls=None, will=will)
 
 

@@ -8,8 +8,8 @@ import uvloop
 from runtime.link import LinkLostError, LinkRefusedError, Will, open_link
 from tests.runtime.talking import TOPIC, PowerCutError, as_client, drain, numbers, over_tls, take
 from tests.simulators.broker import Broker
-from tests.simulators.cable import Cable
 from tests.simulators.certificates import Authority
+from tests.simulators.fault_proxy import FaultProxy
 
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("quiet_loop")]
 
@@ -70,7 +70,7 @@ async def test_a_second_client_of_the_same_id_ends_the_first(broker: Broker) -> 
 WILL: Final = Will(topic="test/status", payload=b"offline", retain=True)
 
 
-async def test_a_broken_line_publishes_the_will(broker: Broker, cable: Cable) -> None:
+async def test_a_broken_line_publishes_the_will(broker: Broker, cable: FaultProxy) -> None:
     """Who goes without a word is reported by the broker."""
     async with open_link(as_client("watcher", broker)) as watcher:
         await watcher.subscribe(WILL.topic)

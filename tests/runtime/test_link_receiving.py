@@ -6,12 +6,12 @@ import pytest
 from runtime.link import Delivered, ForeignMessageError, LinkLostError, LinkRefusedError, open_link
 from tests.runtime.talking import PATIENCE_S, TOPIC, PowerCutError, as_client, drain, numbers, take
 from tests.simulators.broker import Broker
-from tests.simulators.cable import Cable
+from tests.simulators.fault_proxy import FaultProxy
 
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("quiet_loop")]
 
 
-async def test_acknowledged_messages_do_not_come_again(cable: Cable, broker: Broker) -> None:
+async def test_acknowledged_messages_do_not_come_again(cable: FaultProxy, broker: Broker) -> None:
     """Of 30 messages 12 are acknowledged, the line breaks: the next session gets 13 to 30."""
     async with open_link(as_client("tx", broker)) as sender:
         with pytest.raises(LinkLostError):  # noqa: PT012 - which step fails first is up to the line
@@ -94,7 +94,7 @@ async def test_a_cancelled_receiver_loses_nothing(broker: Broker) -> None:
         assert numbers(await take(receiver, 1)) == [1]
 
 
-async def test_a_new_connection_has_no_stale_messages(broker: Broker, cable: Cable) -> None:
+async def test_a_new_connection_has_no_stale_messages(broker: Broker, cable: FaultProxy) -> None:
     """What an earlier connection had received and not yielded comes once, not twice."""
     async with open_link(as_client("tx", broker)) as sender:
         with pytest.raises(LinkLostError):  # noqa: PT012 - the line breaks under the call
