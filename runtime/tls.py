@@ -1,13 +1,21 @@
-"""Mutual TLS between a site's machines: its own authority vouches, and no other."""
+"""Mutual TLS between a site's machines: its own authority vouches, and no other.
 
+A certificate that was renewed on the disk is shown by the next connection, without a restart.
+"""
+
+import logging
 import ssl
+import threading
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
-from runtime.errors import KeyUnusableError
+from runtime.errors import KeyUnusableError, RuntimeFault
 from runtime.keys import refuse_exposed
 
 _COMMON_NAME: Final = "commonName"
+
+_log = logging.getLogger(__name__)
+_Stamp = tuple[int, int, int, int]
 
 
 def client_context(*, ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
@@ -16,8 +24,10 @@ def client_context(*, ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
     The other end must show a certificate of *ca* for the very name or address that we connect to.
 
     Args:
-        ca: PEM of the authority; the system's authorities are not asked.
-        certificate: PEM of our own certificate.
+        ca: PEM of the authority; the system's authorities are not asked. Another authority needs
+            a restart.
+        certificate: PEM of our own certificate. Each new connection shows what the two files hold
+            by then; while they do not belong together, what they held before.
         key: PEM of its private key, 0600, not encrypted.
 
     Raises:
@@ -25,9 +35,9 @@ def client_context(*, ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
         KeyUnusableError: A file is not what it should be, or key and certificate do not match.
         OSError: A file cannot be read.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _RenewedContext(ssl.PROTOCOL_TLS_CLIENT)
     context.sslsocket_class = _TidySocket
-    _load(context, ca=ca, certificate=certificate, key=key)
+    context.begin(ca=ca, certificate=certificate, key=key)
     return context
 
 
@@ -39,11 +49,11 @@ def server_context(*, ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
 
     Args and Raises: as for `client_context`.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = _RenewedContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
-    _load(context, ca=ca, certificate=certificate, key=key)
+    context.begin(ca=ca, certificate=certificate, key=key)
     return context
 
 
@@ -75,14 +85,65 @@ class _TidySocket(ssl.SSLSocket):
             raise
 
 
-def _load(context: ssl.SSLContext, *, ca: Path, certificate: Path, key: Path) -> None:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    refuse_exposed(key, mode=key.stat().st_mode)
-    try:
-        context.load_verify_locations(cafile=ca)
-    except ssl.SSLError as error:
-        raise KeyUnusableError(ca, problem=f"not a certificate: {error.reason}") from None
+class _RenewedContext(ssl.SSLContext):
+    """Looks at its files whenever a connection begins; asyncio, uvloop and paho all come by here.
+
+    Connections that are open keep the certificate they began with.
+    """
+
+    _files: tuple[Path, Path]
+    _loaded: tuple[_Stamp, ...]
+    _turn: threading.Lock  # paho connects in a thread of its own
+
+    def begin(self, *, ca: Path, certificate: Path, key: Path) -> None:
+        """Load everything for the first time; raises as `client_context`."""
+        self.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.options |= ssl.OP_NO_RENEGOTIATION
+        self._files, self._turn = (certificate, key), threading.Lock()
+        self._loaded = _stamps(certificate, key)
+        refuse_exposed(key, mode=key.stat().st_mode)
+        try:
+            self.load_verify_locations(cafile=ca)
+        except ssl.SSLError as error:
+            raise KeyUnusableError(ca, problem=f"not a certificate: {error.reason}") from None
+        _show(self, certificate, key)
+
+    def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:
+        """As `ssl.SSLContext.wrap_bio`."""
+        with self._turn:
+            self._renew()
+            return super().wrap_bio(*args, **named)
+
+    def wrap_socket(self, *args: Any, **named: Any) -> ssl.SSLSocket:
+        """As `ssl.SSLContext.wrap_socket`."""
+        with self._turn:
+            self._renew()
+            return super().wrap_socket(*args, **named)
+
+    def _renew(self) -> None:
+        certificate, key = self._files
+        try:
+            found = _stamps(certificate, key)
+            if found == self._loaded:
+                return
+            refuse_exposed(key, mode=key.stat().st_mode)
+            # Whoever renews writes one file after the other: a trial first, so that this context
+            # is never left with the certificate of one key and the key of another.
+            _show(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate, key)
+            _show(self, certificate, key)
+        except (OSError, RuntimeFault) as error:
+            _log.warning("the new certificate %s cannot be used: %s", certificate, error)
+            return
+        self._loaded = found
+        _log.info("the certificate %s was renewed", certificate)
+
+
+def _stamps(*files: Path) -> tuple[_Stamp, ...]:
+    found = [file.stat() for file in files]
+    return tuple((one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in found)
+
+
+def _show(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     try:
         # An empty password, so that an encrypted key fails instead of asking on the terminal.
         context.load_cert_chain(certificate, key, password="")

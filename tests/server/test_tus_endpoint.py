@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -256,8 +257,7 @@ async def test_an_unregistered_certificate_is_refused(site: TusSite) -> None:
 async def test_no_certificate_no_connection(site: TusSite) -> None:
     """Without a certificate of the site nobody gets an answer."""
     async with site.serving():
-        context = site.tls(DOCK)
-        anonymous = type(context)(context.protocol)
+        anonymous = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         anonymous.load_verify_locations(cafile=site.site.authority.ca)
         connector = aiohttp.TCPConnector(ssl=anonymous)
         async with aiohttp.ClientSession(connector=connector) as session:

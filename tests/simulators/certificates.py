@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 _LIFETIME: Final = dt.timedelta(days=2)
+EXPIRED: Final = dt.timedelta(minutes=-1)
 _LOCAL: Final = ("127.0.0.1", "localhost")
 
 
@@ -44,11 +45,20 @@ class Authority:
         directory.mkdir(parents=True, exist_ok=True)
         _write(Pair(certificate=self.ca, key=directory / "ca.key"), certificate, self._key)
 
-    def issue_tls(self, common_name: str, *, hosts: Sequence[str] = _LOCAL) -> Pair:
-        """Sign an EC P-256 certificate that can be a client's, and a server's at *hosts*."""
+    def issue_tls(
+        self,
+        common_name: str,
+        *,
+        hosts: Sequence[str] = _LOCAL,
+        lifetime: dt.timedelta = _LIFETIME,
+    ) -> Pair:
+        """Sign an EC P-256 certificate that can be a client's, and a server's at *hosts*.
+
+        Issuing again renews: both files are written anew.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
-            self._leaf(common_name, key.public_key())
+            self._leaf(common_name, key.public_key(), lifetime)
             .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), False)  # noqa: FBT003 -- cryptography's own signature
             .sign(self._key, hashes.SHA256())
         )
@@ -66,10 +76,13 @@ class Authority:
         return Pair(certificate=folder / f"{purpose}.pem", key=folder / f"{purpose}.key")
 
     def _leaf(
-        self, common_name: str, public: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+        self,
+        common_name: str,
+        public: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey,
+        lifetime: dt.timedelta = _LIFETIME,
     ) -> x509.CertificateBuilder:
         return (
-            _builder(_name(common_name), self._name, public)
+            _builder(_name(common_name), self._name, public, lifetime)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(
@@ -108,6 +121,7 @@ def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     public: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey,
+    lifetime: dt.timedelta = _LIFETIME,
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (
@@ -117,7 +131,7 @@ def _builder(
         .public_key(public)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _LIFETIME)
-        .not_valid_after(now + _LIFETIME)
+        .not_valid_after(now + lifetime)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
     )
 
