@@ -64,6 +64,8 @@ class Site:
         self.control_socket = self.root / "dock" / "control.socket"
         self.mqtt_port = free_port()
         self.https_port = free_port()
+        # What the dock is told, until `prepare`: a test puts a bad network between.
+        self.dock_mqtt_port, self.dock_https_port = self.mqtt_port, self.https_port
         self.console_port = free_port(options.console_port)
         edge, server = self.config("edge"), self.config("server")
         self.broker = self._program("broker", [find_tool("mosquitto"), "-c", self._broker_conf()])
@@ -207,8 +209,8 @@ class Site:
         )
         return (
             f'dock = "{DOCK}"\ntimezone = "Asia/Shanghai"\nprofiles = "{PROFILES}"\n\n'
-            f'[archive]\nmqtt_host = "127.0.0.1"\nmqtt_port = {self.mqtt_port}\n'
-            f'url = "https://127.0.0.1:{self.https_port}"\n'
+            f'[archive]\nmqtt_host = "127.0.0.1"\nmqtt_port = {self.dock_mqtt_port}\n'
+            f'url = "https://127.0.0.1:{self.dock_https_port}"\n'
             'signing_certificate = "pki/archive/signing.pem"\n\n'
             + self._tls(DOCK)
             + f'[signing]\nkey = "pki/{DOCK}/signing.key"\n\n'

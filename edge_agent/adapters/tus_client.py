@@ -45,8 +45,7 @@ UPLOADS_PATH: Final = "/v1/uploads"
 
 _READ_BYTES: Final = 512 * 1024
 _CONNECT_TIMEOUT_S: Final = 10.0
-_ANSWER_TIMEOUT_S: Final = 120.0
-_SLOWEST_BYTES_S: Final = 64 * 1024
+_CONNECTIONS: Final = 4
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _MAX_RESTARTS: Final = 2
 _CHECKSUM_MISMATCH: Final = 460  # tus 1.0.0, extension checksum
@@ -80,6 +79,9 @@ class UploadLimits:
         first_wait_s: About how long before the second attempt; then twice as long, with jitter.
         longest_wait_s: The most before any attempt.
         max_bytes_s: For all files together; None for as fast as it goes.
+        silence_s: A request is given up when for so long the network took nothing of it and brought
+            no answer. It has to cover what the machine still holds of a slow network's bytes, and
+            the archive's sync.
     """
 
     slice_bytes: int = 16 << 20
@@ -87,6 +89,7 @@ class UploadLimits:
     first_wait_s: float = 0.5
     longest_wait_s: float = 20.0
     max_bytes_s: int | None = None
+    silence_s: float = 180.0
 
 
 class _ArchiveProblem(msgspec.Struct, frozen=True):
@@ -118,6 +121,7 @@ class _Slice:
         self._pace = pace
         self.size_bytes = size_bytes
         self.failure: OSError | None = None
+        self.on_taken: Callable[[], None] = _nothing
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         position, end = self._offset, self._offset + self.size_bytes
@@ -133,6 +137,7 @@ class _Slice:
             await self._pace.spend(len(chunk))
             position += len(chunk)
             yield chunk
+            self.on_taken()
 
 
 class TusClient:
@@ -235,26 +240,42 @@ class TusClient:
     async def _request(
         self, method: str, url: URL, headers: Mapping[str, str], body: _Slice | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        timeout = aiohttp.ClientTimeout(
-            total=_ANSWER_TIMEOUT_S + (self._slowest_s(body) if body else 0),
-            sock_connect=_CONNECT_TIMEOUT_S,
-        )
         try:
-            async with self._session.request(
-                method,
-                url,
-                headers={"Tus-Resumable": TUS_VERSION, **headers},
-                data=body,
-                timeout=timeout,
-                allow_redirects=False,
-            ) as response:
+            async with (
+                self._patience(body),
+                self._session.request(
+                    method,
+                    url,
+                    headers={"Tus-Resumable": TUS_VERSION, **headers},
+                    data=body,
+                    timeout=aiohttp.ClientTimeout(sock_connect=_CONNECT_TIMEOUT_S),
+                    allow_redirects=False,
+                ) as response,
+            ):
                 yield response
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ArchiveUnreachableError(f"{method} {url.path}: {error!r}") from error
 
-    def _slowest_s(self, body: _Slice) -> float:
-        slowest_bytes_s = min(_SLOWEST_BYTES_S, self._limits.max_bytes_s or _SLOWEST_BYTES_S)
-        return 2 * body.size_bytes / slowest_bytes_s
+    @contextlib.asynccontextmanager
+    async def _patience(self, body: _Slice | None) -> AsyncIterator[None]:
+        """Raise TimeoutError in the block when nothing happens for too long."""
+        loop, max_bytes_s = asyncio.get_running_loop(), self._limits.max_bytes_s
+        own_s = _CONNECTIONS * _READ_BYTES / max_bytes_s if max_bytes_s else 0.0
+        longest_s = self._limits.silence_s + own_s
+        async with asyncio.timeout(longest_s) as patience:
+
+            def on_taken() -> None:
+                if not patience.expired():
+                    patience.reschedule(loop.time() + longest_s)
+
+            if body is None:
+                yield
+                return
+            body.on_taken = on_taken
+            try:
+                yield
+            finally:
+                body.on_taken = _nothing
 
     def _attempts(self) -> AsyncRetrying:
         return AsyncRetrying(
@@ -283,11 +304,15 @@ async def open_tus_client(
             None for a test's archive without TLS.
         limits: How hard to try, and how much at a time.
     """
-    connector = aiohttp.TCPConnector(ssl=tls if tls is not None else True, limit=4)
+    connector = aiohttp.TCPConnector(ssl=tls if tls is not None else True, limit=_CONNECTIONS)
     async with aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
     ) as session:
         yield TusClient(session, URL(base_url), limits or UploadLimits())
+
+
+def _nothing() -> None:
+    """Hear of bytes that were taken when no request waits for it any more."""
 
 
 def _nobody(_offset_bytes: int) -> None:

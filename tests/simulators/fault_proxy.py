@@ -134,7 +134,7 @@ class FaultProxy:
         self._near_tls, self._far_tls = near_tls, far_tls
         self._server: asyncio.Server | None = None
         self._carrying: set[asyncio.Task[None]] = set()
-        self._strike = asyncio.Event()
+        self._news = asyncio.Event()
         self.host = HOST
         self.port = listen_port
         self.accepted = 0
@@ -144,6 +144,10 @@ class FaultProxy:
     def script(self, *faults: Fault) -> None:
         """Have the next connections hit by *faults*, one each, before any others."""
         self._scripted.extend(faults)
+
+    def unscript(self) -> None:
+        """Take back what `script` said and has not happened yet."""
+        self._scripted.clear()
 
     async def plug_in(self) -> None:
         """Carry connections; again after `cut`, on the same port."""
@@ -165,8 +169,18 @@ class FaultProxy:
     async def until_struck(self, count: int = 1) -> None:
         """Return when so many connections were ended by a fault."""
         while len(self.struck) < count:
-            self._strike.clear()
-            await self._strike.wait()
+            self._news.clear()
+            await self._news.wait()
+
+    async def until_accepted(self, count: int) -> None:
+        """Return when there were so many connections."""
+        while self.accepted < count:
+            self._news.clear()
+            await self._news.wait()
+
+    def lead_to(self, port: int) -> None:
+        """Carry connections to another port from now on."""
+        self._target = (self._target[0], port)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._carry(reader, writer), name="fault proxy")
@@ -175,6 +189,7 @@ class FaultProxy:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self._news.set()
         fault = self._scripted.popleft() if self._scripted else next(self._faults, HARMLESS)
         carried = _Carried(fault, self._note)
         self.passed = carried.passed
@@ -201,7 +216,7 @@ class FaultProxy:
 
     def _note(self, fault: Fault) -> None:
         self.struck.append(fault)
-        self._strike.set()
+        self._news.set()
 
 
 class _EndedError(Exception):
