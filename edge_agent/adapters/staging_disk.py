@@ -61,6 +61,7 @@ class StagingDisk:
     def reopen(self, file_id: FileId, *, size_bytes: int, stored_bytes: int) -> "DiskSlot":
         """Return the slot of an unfinished copy, cut to *stored_bytes*; else an empty one."""
         partial = self._partial / file_id
+        self._take_back(file_id)
         fd = _existing_file(partial, stored_bytes)
         if fd is None:
             return self.create(file_id, size_bytes=size_bytes)
@@ -84,6 +85,8 @@ class StagingDisk:
 
     def sweep(self, known_file_ids: Collection[FileId]) -> tuple[str, ...]:
         """Remove unfinished copies of nobody, put sealed ones aside; return where they were."""
+        for path in self._number.parent.glob(f".{self._number.name}.*"):
+            path.unlink()  # the power went while `belong_to` was writing
         swept = []
         for path in self._strange(self._partial, known_file_ids):
             path.unlink()
@@ -126,6 +129,17 @@ class StagingDisk:
             return UNLIMITED_FILES
         return max(0, space.f_favail - RESERVE_FILES)
 
+    def _take_back(self, file_id: FileId) -> None:
+        """Make a copy unfinished again that was sealed just before a power cut.
+
+        Its journal row did not survive that; what the row before it promised is in this file.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                durable.rename_no_replace(self._files / file_id, self._partial / file_id)
+            except FileExistsError:
+                _unlink(self._files / file_id)
+
     def _strange(self, folder: Path, known_file_ids: Collection[FileId]) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.name not in known_file_ids)
 
@@ -150,6 +164,8 @@ class DiskSlot:
         self._size_bytes = size_bytes
         self._stored_bytes = stored_bytes
         self._poisoned = False
+        # What is held already was noted in the journal, so the name was made durable before.
+        self._has_durable_name = stored_bytes > 0
 
     @property
     def stored_bytes(self) -> int:
@@ -170,9 +186,12 @@ class DiskSlot:
         self._stored_bytes += len(chunk)
 
     def sync(self) -> None:
-        """Make all that was appended durable."""
-        with self._poisoning():
-            durable.sync_file(self._writable())
+        """Make all that was appended durable, and the file's name."""
+        self._sync_content()
+        if not self._has_durable_name:
+            with self._poisoning():
+                durable.sync_directory(self._partial.parent)
+            self._has_durable_name = True
 
     def restart(self) -> None:
         """Throw away what it holds, and begin anew in another file."""
@@ -180,10 +199,11 @@ class DiskSlot:
         self._fd = _new_file(self._partial, self._size_bytes)
         self._stored_bytes = 0
         self._poisoned = False
+        self._has_durable_name = False
 
     def seal(self, *, sha256: str, read_back: bool) -> ReadBack:
         """Sync, read back, compare, give the file its name, sync both folders."""
-        self.sync()
+        self._sync_content()
         proof = ReadBack(compared=False, evicted=False)
         if read_back:
             proof = self._read_back(sha256)
@@ -204,6 +224,10 @@ class DiskSlot:
         with contextlib.suppress(OSError):
             self.close()
         _unlink(self._partial)
+
+    def _sync_content(self) -> None:
+        with self._poisoning():
+            durable.sync_file(self._writable())
 
     def _read_back(self, sha256: str) -> ReadBack:
         evicted = evict(self._writable(), size_bytes=self._stored_bytes) is Eviction.PROVED

@@ -148,3 +148,29 @@ def test_a_sweep_deletes_no_sealed_copy(staging: StagingDisk, tmp_path: Path) ->
     assert aside == [b"first", b"second"]
     assert staging.orphaned_count() == 2
     assert staging.sealed_count() == 0
+
+
+def test_a_checkpoint_needs_a_name(staging: StagingDisk, tmp_path: Path) -> None:
+    """The first sync of a new file makes its name durable as well, later ones need not."""
+    slot = filled(staging)
+    synced: list[Path] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(durable, "sync_directory", synced.append)
+        slot.sync()
+        slot.sync()
+
+    assert synced == [tmp_path / "staging/partial"]
+
+
+def test_a_sealed_copy_whose_row_did_not_survive_goes_on(
+    staging: StagingDisk, tmp_path: Path
+) -> None:
+    """The journal has it as unfinished: what it promised of it is there, and nothing is twice."""
+    filled(staging).seal(sha256=sha256_hex(CONTENT), read_back=True)
+
+    slot = staging.reopen(ID, size_bytes=len(CONTENT), stored_bytes=60_000)
+
+    assert slot.stored_bytes == 60_000
+    assert not list((tmp_path / "staging/files").iterdir())
+    slot.append(CONTENT[60_000:])
+    slot.seal(sha256=sha256_hex(CONTENT), read_back=True)

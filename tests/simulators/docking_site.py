@@ -175,12 +175,20 @@ class DockingSite:
         known = await self.journal.staging_files()
         self.staging.sweep(known)
         self.salvaging.sweep(await self.journal.salvaged_files(), known)
+        return await self.close_interrupted()
+
+    async def close_interrupted(self) -> tuple[DockingOutcome, ...]:
+        """Close what the last run left open."""
         return await close_interrupted_dockings(self.ports, self.settings)
+
+    def use_journal(self, journal: DockingJournal) -> None:
+        """Let dockings speak to something that stands before the journal."""
+        self._journal_port = journal
 
     def kill_at_call(self, number: int, *, after: bool, only: str | None = None) -> None:
         """Let the program end at that call to its journal, before or after its effect."""
         killing = KillingJournal(self.journal, number, after=after, only=only)
-        self._journal_port = cast("DockingJournal", killing)
+        self.use_journal(cast("DockingJournal", killing))
 
     def live_again(self) -> None:
         """Take back kill_at_call."""

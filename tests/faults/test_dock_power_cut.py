@@ -1,0 +1,81 @@
+"""The power goes at any operation on the dock's disk: what was acknowledged is there afterwards."""
+
+from random import Random
+from typing import Final
+
+from edge_agent.ports import OutcomeKind
+from tests.simulators.crash_points import CrashPoint, crash_points
+from tests.simulators.dock_on_fault_disk import CHUNK_BYTES, FaultyDock, place_of
+from tests.simulators.docking_site import recording
+from tests.simulators.faultfs.mount import FaultDisk
+from tests.simulators.faultfs.rules import Operation
+from tests.simulators.memory_volume import MemoryVolume
+
+# Two clips of one recording: one with a checkpoint in its middle, and its end beside a page's.
+FILES: Final = recording(clips=2, size_bytes=2 * CHUNK_BYTES + 17)
+OPERATIONS: Final = {
+    Operation.CREATE,
+    Operation.WRITE,
+    Operation.SYNC_FILE,
+    Operation.SYNC_FOLDER,
+    Operation.MAKE_FOLDER,
+    Operation.RENAME,
+    Operation.UNLINK,
+}
+PLACES: Final = {"partial", "files", "journal-number", "journal.sqlite", "journal.sqlite-wal"}
+
+
+def a_dock(disk: FaultDisk) -> FaultyDock:
+    """Return a new dock on an empty disk, and the recorder in it."""
+    disk.reset()
+    return FaultyDock(disk=disk, volume=MemoryVolume(files=FILES, chunk_bytes=CHUNK_BYTES))
+
+
+async def points_of_a_docking(disk: FaultDisk, chance: Random) -> list[CrashPoint]:
+    """Dock undisturbed, and return where to cut the power another time."""
+    assert await a_dock(disk).run()
+    trace = disk.mutations()
+    assert {traced.operation for traced in trace} >= OPERATIONS
+    assert {place_of(path) for traced in trace for path in traced.paths} >= PLACES
+    return crash_points(trace, place_of, chance)
+
+
+def cut_at(disk: FaultDisk, point: CrashPoint) -> None:
+    disk.crash_at(point.number, happens=point.happens, torn=point.torn)
+
+
+async def check_it_ends_well(dock: FaultyDock) -> None:
+    """Docked once more, undisturbed, everything is there once, and nothing else is."""
+    assert await dock.run()
+
+    assert dock.outcomes[-1].kind is OutcomeKind.SEALED
+    assert not dock.losses()
+    assert not dock.strays()
+
+
+async def test_a_power_cut_at_any_operation(disk: FaultDisk, seed: int) -> None:
+    """Cut once anywhere, nothing acknowledged is lost, and the next docking completes it."""
+    for point in await points_of_a_docking(disk, Random(seed)):
+        dock = a_dock(disk)
+        cut_at(disk, point)
+        assert not await dock.run(), point
+        dock.restart()
+
+        assert not dock.losses(), point
+        await check_it_ends_well(dock)
+
+
+async def test_power_cuts_again_and_again(disk: FaultDisk, seed: int) -> None:
+    """Cut at every start anew, at any operation, nothing piles up and nothing is lost."""
+    chance = Random(seed)
+    points = await points_of_a_docking(disk, chance)
+    for _ in range(max(1, len(points) // 12)):
+        dock = a_dock(disk)
+        for point in chance.choices(points, k=6):
+            cut_at(disk, point)
+            went = not await dock.run()
+            disk.crash(torn=point.torn)
+            dock.restart()
+            assert not dock.losses(), (went, point)
+
+        await check_it_ends_well(dock)
