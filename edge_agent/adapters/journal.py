@@ -63,6 +63,7 @@ class Journal:
                 "foreign_keys = ON",
             ):
                 await connection.execute_fetchall(f"PRAGMA {setting}")
+            await _empty_log(connection)
             await _migrate(connection, path)
             yield cls(connection)
 
@@ -331,6 +332,23 @@ async def _head(connection: aiosqlite.Connection) -> ChainHead:
     for sequence, payload_sha256 in rows:
         return ChainHead(sequence=sequence, payload_sha256=payload_sha256)
     return GENESIS
+
+
+async def _empty_log(connection: aiosqlite.Connection) -> None:
+    """Bring what the write-ahead log holds into the database itself, durably.
+
+    After a failed sync the log's pages count as clean and may never reach the disk; a program that
+    starts then still reads them, and what it commits behind them would be lost with them.
+    """
+    try:
+        [(busy, _, _)] = await connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.OperationalError as error:
+        # What makes room needs the journal; the next start tries again.
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+    else:
+        if busy:
+            raise sqlite3.OperationalError("somebody else holds the journal's write-ahead log")
 
 
 async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:

@@ -5,6 +5,7 @@ All that is of SQLite alone stands here: how a connection is set up. PostgreSQL 
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from importlib.resources import as_file, files
 from typing import Final
@@ -63,6 +64,8 @@ async def open_catalogue(url: URL) -> AsyncIterator[CatalogueStore]:
         sqlalchemy.exc.SQLAlchemyError: The database cannot be opened.
     """
     writer = _engine(url, connections=1, begin="BEGIN IMMEDIATE")
+    if url.get_backend_name() == _SQLITE:
+        event.listen(writer.sync_engine, "connect", _empty_log)
     reader = _engine(url, connections=_READERS, begin="BEGIN")
     try:
         async with writer.begin() as connection:
@@ -114,3 +117,25 @@ def _prepare_sqlite(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> 
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _empty_log(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    """Bring what the write-ahead log holds into the database itself, durably.
+
+    After a failed sync the log's pages count as clean and may never reach the disk; a program that
+    starts then still reads them, and what it commits behind them would be lost with them.
+    """
+    del entry
+    cursor = connection.cursor()
+    try:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        [(busy, _, _)] = cursor.fetchall()
+    except sqlite3.OperationalError as error:
+        # A full archive still answers, and lets footage be watched; the next start tries again.
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+    else:
+        if busy:
+            raise sqlite3.OperationalError("somebody reads the catalogue without end")
+    finally:
+        cursor.close()
