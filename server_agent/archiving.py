@@ -316,10 +316,10 @@ class Archiver:
                 "Something lies in .incoming that is no manifest's folder; it was left alone.",
                 {"entries": str(len(strangers)), "first": repr(strangers[0].name)},
             )
-        unfinished = await in_thread(lambda: {one.manifest_id for one in self._bags.unfinished()})
+        unfinished = await in_thread(self._bags.unfinished)
         async with self._store.reading() as connection:
-            states = await load_states(connection, sorted(unfinished))
-        for manifest_id in sorted(unfinished):
+            states = await load_states(connection, unfinished)
+        for manifest_id in unfinished:
             if manifest_id not in states:
                 _log.warning("incoming files of an unknown manifest", manifest=manifest_id)
             elif states[manifest_id] is ManifestState.ARCHIVED:

@@ -16,8 +16,7 @@ Payload bytes are never written, moved or removed by this module.
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -78,15 +77,6 @@ _LOST: Final = frozenset(
 _STILL_USED: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR})
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unfinished:
-    """A bag that is being filled, or was when the program stopped."""
-
-    manifest_id: ManifestId
-    group: str
-    path: Path
 
 
 def _local_now() -> datetime:
@@ -209,17 +199,14 @@ class BagWriter:
             return f"another bag in its place: its tag manifest has {report.tagmanifest_sha256}"
         return None
 
-    def unfinished(self) -> Iterator[Unfinished]:
-        """Yield every bag that is being filled, in the order of the manifests' ids.
+    def unfinished(self) -> list[ManifestId]:
+        """Return the manifests that have a folder among the bags being filled, be it empty.
 
         Raises:
             OSError: Our disk failed.
         """
-        for manifest in self._in_incoming():
-            manifest_id = _manifest_id(manifest)
-            if manifest_id is not None:
-                for group in sorted(manifest.iterdir()):
-                    yield Unfinished(manifest_id=manifest_id, group=group.name, path=group)
+        found = [_manifest_id(one) for one in self._in_incoming()]
+        return [manifest_id for manifest_id in found if manifest_id is not None]
 
     def strangers(self) -> list[Path]:
         """Return what lies among the bags being filled and is no manifest's folder.

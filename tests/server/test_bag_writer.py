@@ -343,16 +343,21 @@ def site_request(request: BagRequest, target: str) -> BagRequest:
     return BagRequest(**fields | {"target": type(request.target)(target)})
 
 
-def test_unfinished_bags_are_listed(site: BagSite, writer: BagWriter, wanted: BagRequest) -> None:
-    """A bag is unfinished from its first file until it has its place."""
-    site.fill(writer, wanted)
-    assert [(one.manifest_id, one.group) for one in writer.unfinished()] == [
-        (wanted.manifest_id, wanted.group)
-    ]
+def test_unfinished_manifests_are_listed(
+    site: BagSite, writer: BagWriter, wanted: BagRequest
+) -> None:
+    """A manifest is listed from its first file until its folder is forgotten, even an empty one."""
+    assert writer.unfinished() == []
+
+    bag = site.fill(writer, wanted)
+    assert writer.unfinished() == [wanted.manifest_id]
 
     writer.close_bag(wanted)
+    assert list(bag.parent.iterdir()) == []
+    assert writer.unfinished() == [wanted.manifest_id]
 
-    assert list(writer.unfinished()) == []
+    writer.forget_incoming(wanted.manifest_id)
+    assert writer.unfinished() == []
 
 
 def test_empty_folders_are_forgotten(site: BagSite, writer: BagWriter, wanted: BagRequest) -> None:
@@ -364,7 +369,7 @@ def test_empty_folders_are_forgotten(site: BagSite, writer: BagWriter, wanted: B
     kept = site.fill(writer, other)
 
     writer.forget_incoming(wanted.manifest_id)
-    assert [one.path for one in writer.unfinished()] == [kept]
+    assert list(kept.parent.iterdir()) == [kept]
 
     writer.close_bag(other)
     writer.forget_incoming(wanted.manifest_id)
