@@ -105,11 +105,7 @@ class FileCopier:
             await self._forget_checkpoint(file_id)
 
     async def _copy_once(self, step: CopyStep, file_id: FileId, resume: Resume | None) -> None:
-        try:
-            read = await self._thread.run(partial(self._read, step, file_id, resume))
-        except (SizeMismatchError, SourceChangedError, SourceUnsteadyError):
-            await self._forget_checkpoint(file_id)
-            raise
+        read = await self._thread.run(partial(self._read, step, file_id, resume))
         try:
             await self._take(step, file_id, read)
         finally:
@@ -119,8 +115,12 @@ class FileCopier:
         digests = read.copied.digests
         same = await self._journal.find_content(self._device, digests.sha256)
         if same is not None:
-            await self._thread.run(read.slot.discard)
             await self._journal.duplicate(file_id, same_as=same.file_id)
+            try:
+                await self._thread.run(read.slot.discard)
+            except OSError as error:
+                # The content is staged; the next start clears this copy away.
+                self.disk_faults.append(f"{file_id}: {error}")
             return
         requested = self._settings.evidence_level
         read_back = await self._thread.run(
@@ -171,12 +171,21 @@ class FileCopier:
                 print_ = fingerprint(source, copied.size_bytes)
                 _check_stamp(step, stamp, source.stamp())
             except (OSError, SizeMismatchError, SourceChangedError, SourceUnsteadyError):
-                slot.discard()
+                self._throw_away(slot, file_id)
                 raise
             except BaseException:
                 slot.close()
                 raise
         return _Read(slot=slot, copied=copied, fingerprint=print_, second_sha256=second)
+
+    def _throw_away(self, slot: StagingSlot, file_id: FileId) -> None:
+        """In the thread: the journal first, for it must never promise what is not there."""
+        try:
+            self._thread.wait_for(self._forget_checkpoint(file_id))
+        except BaseException:
+            slot.close()
+            raise
+        slot.discard()
 
     def _read_again(self, source: SourceFile, step: CopyStep, first_sha256: str) -> str:
         """Return what a second reading gave; if that differs, a third must be like the first."""

@@ -11,8 +11,10 @@ from tests.simulators.faultfs.mount import FaultDisk
 from tests.simulators.faultfs.rules import Operation
 from tests.simulators.memory_volume import MemoryVolume
 
-# Two clips of one recording: one with a checkpoint in its middle, and its end beside a page's.
-FILES: Final = recording(clips=2, size_bytes=2 * CHUNK_BYTES + 17)
+# Two clips of one recording, each with checkpoints in its middle and an end beside a page's, and
+# the same bytes again under another name.
+_CLIPS: Final = recording(clips=2, size_bytes=2 * CHUNK_BYTES + 17)
+FILES: Final = _CLIPS | {b"COPY.MP4": next(iter(_CLIPS.values()))}
 OPERATIONS: Final = {
     Operation.CREATE,
     Operation.WRITE,

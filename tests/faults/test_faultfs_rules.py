@@ -109,6 +109,22 @@ def test_a_failed_sync_loses_pages_and_calls_them_clean(disk: FaultDisk) -> None
     os.close(fd)
 
 
+def test_an_ignored_sync_is_a_lie(disk: FaultDisk) -> None:
+    """It succeeds, and nothing is durable; the next one tells the truth."""
+    disk.fault(Effect.IGNORED, [Operation.SYNC_FILE])
+    keep(disk.root / "file", b"x")
+    fd = os.open(disk.root / "file", os.O_RDONLY)
+    disk.fault(Effect.IGNORED, [Operation.SYNC_FOLDER])
+    keep(disk.root / "other", b"y")
+    os.fsync(fd)
+
+    cut_power(disk)
+
+    assert names(disk.root) == {"file"}
+    assert (disk.root / "file").read_bytes() == b"x"
+    os.close(fd)
+
+
 def test_a_lost_write_is_seen_by_reading_alone(disk: FaultDisk) -> None:
     """It succeeds, its sync as well; the file has the right size and the old bytes."""
     path = disk.root / "file"

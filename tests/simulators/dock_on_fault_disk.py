@@ -102,13 +102,18 @@ class FaultyDock:
         return self.disk.root / "journal.sqlite"
 
     async def run(self) -> bool:
-        """Start as the agent does, and dock the recorder once; return False if the power went."""
-        with contextlib.suppress(*POWER_FAILURES):
+        """Start as the agent does, and dock the recorder once; return False if the power went.
+
+        Raises:
+            OSError, sqlite3.Error: The disk has power, and stopped the dock all the same.
+        """
+        try:
             await self._start_and_dock()
-            return not self.disk.is_down
-        if not self.disk.is_down:
-            raise AssertionError("a disk with power stopped the dock")
-        return False
+        except POWER_FAILURES:
+            if not self.disk.is_down:
+                raise
+            return False
+        return not self.disk.is_down
 
     async def _start_and_dock(self) -> None:
         staging = StagingDisk(self.staging, reserve_bytes=0)

@@ -41,6 +41,7 @@ class Effect(StrEnum):
     LOST_WRITE = "lost write"  # success; the bytes that were there before stay
     STALE_READ = "stale read"  # what the durable world has, in the size of the live one
     LOST_PAGES = "lost pages"  # of a sync: EIO, and what was written counts as clean
+    IGNORED = "ignored"  # of a sync: success, and nothing is durable
     STALL = "stall"  # it waits until it is released
     CRASH_BEFORE = "crash before"  # the power goes; the operation does not happen
     CRASH_AFTER = "crash after"  # it happens, then the power goes; nobody is told

@@ -377,7 +377,8 @@ class FaultFs(pyfuse3.Operations):  # type: ignore[misc] # the package ships no 
             if rule is not None and rule.effect is Effect.LOST_PAGES and isinstance(node, File):
                 node.lose_pages()
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
-            if not _is_shared_memory(node):
+            ignored = rule is not None and rule.effect is Effect.IGNORED
+            if not (ignored or _is_shared_memory(node)):
                 self.worlds.sync(node, content_only=content_only)
 
     def _known_or_shared(self, number: int) -> Node:
