@@ -8,7 +8,7 @@ import aiosqlite
 import pytest
 
 from protocol.manifest import EvidenceLevel
-from tests.faults.test_dock_power_cut import a_dock, cut_at, points_of_a_docking
+from tests.faults.test_dock_power_cut import a_dock, cut_at, points_of_a_docking, receipts_for
 from tests.simulators.crash_points import CrashPoint
 from tests.simulators.dock_on_fault_disk import FaultyDock
 from tests.simulators.faultfs.mount import FaultDisk
@@ -48,11 +48,9 @@ async def some_loss(disk: FaultDisk, points: Iterable[CrashPoint]) -> list[str]:
     return []
 
 
-async def test_a_journal_that_is_synced_less(
-    disk: FaultDisk, seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With synchronous=NORMAL rows are lost that were acknowledged."""
-    points = await points_of_a_docking(disk, Random(seed))
+@pytest.fixture
+def synced_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every journal that is opened has synchronous=NORMAL."""
     ask = aiosqlite.Connection.execute_fetchall
 
     async def asked(connection: aiosqlite.Connection, text: str, *values: Any) -> Any:
@@ -60,7 +58,25 @@ async def test_a_journal_that_is_synced_less(
 
     monkeypatch.setattr(aiosqlite.Connection, "execute_fetchall", asked)
 
+
+@pytest.mark.usefixtures("synced_less")
+async def test_a_journal_that_is_synced_less(disk: FaultDisk, seed: int) -> None:
+    """With synchronous=NORMAL rows are lost that were acknowledged."""
+    points = await points_of_a_docking(disk, Random(seed))
+
     assert await some_loss(disk, sorted(points, key=lambda point: -point.number))
+
+
+@pytest.mark.usefixtures("synced_less")
+async def test_a_receipt_that_is_synced_less(disk: FaultDisk) -> None:
+    """With synchronous=NORMAL a copy is freed by a receipt that is lost."""
+    dock = a_dock(disk)
+    assert await dock.run()
+    disk.crash_at(0, happens=True, operations=[Operation.SYNC_FOLDER], path="staging/files")
+    assert not await dock.free(receipts_for(dock))
+    dock.restart()
+
+    assert dock.losses()
 
 
 async def test_a_copy_that_is_not_read_back(disk: FaultDisk) -> None:

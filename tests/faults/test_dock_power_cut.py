@@ -4,12 +4,16 @@ from random import Random
 from typing import Final
 
 from edge_agent.ports import OutcomeKind
+from protocol.digest import sha256_hex
+from tests.simulators.archive import Archive
 from tests.simulators.crash_points import CrashPoint, crash_points
 from tests.simulators.dock_on_fault_disk import CHUNK_BYTES, FaultyDock, place_of
 from tests.simulators.docking_site import recording
 from tests.simulators.faultfs.mount import FaultDisk
 from tests.simulators.faultfs.rules import Operation
 from tests.simulators.memory_volume import MemoryVolume
+from tests.simulators.sealed_manifests import ARCHIVE_KEY, DOCK, DOCK_KEY
+from tests.simulators.tus_archive import TusArchive
 
 # Two clips of one recording, each with checkpoints in its middle and an end beside a page's, and
 # the same bytes again under another name.
@@ -81,3 +85,36 @@ async def test_power_cuts_again_and_again(disk: FaultDisk, seed: int) -> None:
             assert not dock.losses(), (went, point)
 
         await check_it_ends_well(dock)
+
+
+def receipts_for(dock: FaultyDock) -> list[bytes]:
+    """Return the archive's receipts for what the dock has handed out."""
+    archive = Archive(ARCHIVE_KEY, DOCK_KEY.public, TusArchive(), dock=DOCK)
+    archive.tus.files = {sha256_hex(one.content): one.content for one in FILES.values()}
+    return [
+        answer
+        for _, envelope in sorted(dock.told.manifests.items())
+        for answer in archive.take_manifest(envelope)
+    ]
+
+
+async def test_a_power_cut_while_copies_are_freed(disk: FaultDisk, seed: int) -> None:
+    """A copy goes only after its receipt is durable; cut anywhere, in the end all are freed."""
+    dock = a_dock(disk)
+    assert await dock.run()
+    disk.clear_trace()
+    assert await dock.free(receipts_for(dock))
+    points = crash_points(disk.mutations(), place_of, Random(seed))
+    assert "files" in {place_of(traced.paths[0]) for traced in disk.mutations()}
+    for point in points:
+        dock = a_dock(disk)
+        assert await dock.run()
+        cut_at(disk, point)
+        assert not await dock.free(receipts_for(dock)), point
+        dock.restart()
+        assert not dock.losses(), point
+
+        assert await dock.free(receipts_for(dock))
+        assert not dock.losses()
+        assert not dock.strays()
+        assert not list((dock.staging / "files").iterdir())

@@ -10,29 +10,34 @@ import hashlib
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
+from edge_agent.adapters.freeing import Freeing
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.notice_store import NoticeStore
+from edge_agent.adapters.outbox_store import OutboxStore
+from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.salvage_disk import SalvageDisk
 from edge_agent.adapters.staging_disk import StagingDisk
 from edge_agent.adapters.storage_check import clear_staging, pair_storage
 from edge_agent.ports import DockingJournal, DockingOutcome
+from protocol.envelope import keyring
 from protocol.manifest import EvidenceLevel
+from protocol.topics import Channel, of_dock
 from tests.simulators.docking_site import DOCKED_AT, DockingSite
 from tests.simulators.faultfs.mount import FaultDisk
 from tests.simulators.memory_volume import MemoryVolume
-from tests.simulators.sealed_manifests import DOCK
+from tests.simulators.sealed_manifests import ARCHIVE_KEY, DOCK
 
 # A docking of a few tens of KiB goes through several checkpoints.
 CHUNK_BYTES: Final = 16 * 1024
 # What a program hears from a disk without power.
 POWER_FAILURES: Final = (OSError, sqlite3.Error)
 _FOLDERS: Final = frozenset({"partial", "files", "salvaged", "orphaned"})
-_SEALED: Final = ("staged", "claimed", "archived")
+_NEEDED: Final = ("staged", "claimed")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,13 +120,48 @@ class FaultyDock:
             return False
         return not self.disk.is_down
 
-    async def _start_and_dock(self) -> None:
+    async def free(self, receipts: Iterable[bytes]) -> bool:
+        """Start, take receipts, and free what may be freed; return False if the power went.
+
+        Raises:
+            OSError, sqlite3.Error: As `run`.
+        """
+        try:
+            await self._take_and_free(receipts)
+        except POWER_FAILURES:
+            if not self.disk.is_down:
+                raise
+            return False
+        return not self.disk.is_down
+
+    async def _take_and_free(self, receipts: Iterable[bytes]) -> None:
+        async with self._started() as (journal, staging, _):
+            notices = NoticeStore(journal, dock=DOCK, clock=lambda: DOCKED_AT)
+            store = OutboxStore(
+                journal,
+                notices,
+                dock=DOCK,
+                archive_keys=keyring(ARCHIVE_KEY.public),
+                clock=lambda: DOCKED_AT,
+            )
+            for receipt in receipts:
+                await store.take_answer(of_dock(DOCK, Channel.RECEIPTS), receipt)
+            with contextlib.suppress(_NothingToFreeError):
+                await Freeing(store, staging, _LastPulse()).run()
+
+    @contextlib.asynccontextmanager
+    async def _started(self) -> AsyncIterator[tuple[Journal, StagingDisk, SalvageDisk]]:
+        """Open what an agent opens, and put it in order as it does."""
         staging = StagingDisk(self.staging, reserve_bytes=0)
         async with Journal.open(self.journal) as journal:
             await pair_storage(journal, staging)
             salvaging = SalvageDisk(self.staging)
             notices = NoticeStore(journal, dock=DOCK, clock=lambda: DOCKED_AT)
             await clear_staging(journal, staging, salvaging, notices)
+            yield journal, staging, salvaging
+
+    async def _start_and_dock(self) -> None:
+        async with self._started() as (journal, staging, salvaging):
             site = DockingSite(
                 journal=journal,
                 staging=staging,
@@ -144,19 +184,28 @@ class FaultyDock:
             told = self.told
             return ["the journal"] if told.verified or told.staged or told.manifests else []
         with self._reading() as journal:
-            return [*self._lost_rows(journal), *self._lost_bytes(journal)]
+            return [
+                *self._lost_rows(journal),
+                *self._lost_bytes(journal),
+                *_freed_too_early(journal),
+            ]
 
     def strays(self) -> list[str]:
         """Return what is in staging and not what the journal says, and what is twice or missing.
 
-        Only when nothing was cut short: then each content of the recorder is staged once, and
-        nothing else is there.
+        Only when nothing was cut short: then each content of the recorder that was not freed is
+        staged once, and nothing else is there.
         """
         with self._reading() as journal:
-            rows = journal.execute("SELECT file_id FROM file WHERE same_as IS NULL").fetchall()
-        expected = {f"files/{file_id}" for (file_id,) in rows} | {"journal-number"} | _FOLDERS
+            rows = journal.execute(
+                "SELECT file_id, path, state FROM file WHERE same_as IS NULL"
+            ).fetchall()
+        kept = {f"files/{file_id}" for file_id, _, state in rows if state != "freed"}
+        freed = {bytes(path) for _, path, state in rows if state == "freed"}
+        expected = kept | {"journal-number"} | _FOLDERS
         found = {str(path.relative_to(self.staging)) for path in self.staging.rglob("*")}
         held = {_sha256(stored.content) for stored in self.volume.files.values()}
+        held -= {_sha256(self.volume.files[path].content) for path in freed}
         stored = [_sha256(path.read_bytes()) for path in (self.staging / "files").iterdir()]
         missing = [] if sorted(held) == sorted(stored) else [f"stored: {stored}, held: {held}"]
         return [*sorted(found ^ expected), *missing]
@@ -180,11 +229,11 @@ class FaultyDock:
     def _lost_bytes(self, journal: sqlite3.Connection) -> Iterator[str]:
         rows = journal.execute(
             "SELECT file_id, path, state, verified_bytes, prefix_sha256, sha256 FROM file"
-            " WHERE same_as IS NULL"
+            " WHERE same_as IS NULL AND state IN ('copying', 'staged', 'claimed')"
         )
         for file_id, path, state, verified_bytes, prefix_sha256, sha256 in rows:
             original = self.volume.files[bytes(path)].content
-            sealed = state in _SEALED
+            sealed = state in _NEEDED
             size_bytes = len(original) if sealed else verified_bytes
             # A copy that was sealed, and whose row did not survive, goes on from where it is.
             folders = ("files",) if sealed else ("partial", "files")
@@ -208,9 +257,31 @@ class FaultyDock:
                 ).fetchall():
                     journal.executescript(
                         "CREATE TABLE file (file_id, path, state, verified_bytes, prefix_sha256,"
-                        " sha256, same_as); CREATE TABLE manifest (sequence, envelope)"
+                        " sha256, same_as, manifest_id);"
+                        "CREATE TABLE manifest (sequence, envelope, manifest_id, receipt)"
                     )
                 yield journal
+
+
+def _freed_too_early(journal: sqlite3.Connection) -> Iterator[str]:
+    """A copy that may be gone, or is, without a receipt on the disk."""
+    rows = journal.execute(
+        "SELECT file_id, file.state FROM file LEFT JOIN manifest USING (manifest_id)"
+        " WHERE file.state IN ('archived', 'freed') AND receipt IS NULL"
+    )
+    for file_id, state in rows:
+        yield f"{file_id}: {state}, and there is no receipt"
+
+
+class _NothingToFreeError(Exception):
+    """All that may be freed is."""
+
+
+class _LastPulse(Pulse):
+    """No receipt follows."""
+
+    async def beyond(self, beats: int) -> int:
+        raise _NothingToFreeError(beats)
 
 
 def place_of(path: str) -> str:
