@@ -39,6 +39,7 @@ is memory that processes share by mmap, which direct I/O cannot do here; it goes
 cache, is never durable, and no fault, count or crash concerns it (an unreadable page would be a
 SIGBUS). Space cannot be reserved (fallocate: EOPNOTSUPP).
 
-`worlds` is the model; `rules` says what goes wrong when; `server` is the process that mounts, under
-Debian's python3 with python3-pyfuse3; `mount` is what a test holds in its hand.
+`worlds` is the model; `rules` says what goes wrong when; `requests` does what the kernel asks for;
+`server` is the process that mounts, under Debian's python3 with python3-pyfuse3; `mount` is what a
+test holds in its hand.
 """
