@@ -41,6 +41,7 @@ class SiteOptions:
         read_limit_bytes_s: A folder stands for a recorder behind USB; None reads at full speed.
         evidence: L1, L2 or L3.
         console_port: Tried first; another free one if it is taken.
+        reconcile_s: How often dock and archive tell each other again what was not answered.
     """
 
     bays: int = 4
@@ -48,6 +49,7 @@ class SiteOptions:
     evidence: str = "L2"
     sm3: bool = False
     console_port: int = 0
+    reconcile_s: int = 30
 
 
 class Site:
@@ -60,6 +62,7 @@ class Site:
         self.archive = self.root / "archive"
         self.pki = self.root / "pki"
         self.logs = self.root / "logs"
+        self.staging = self.root / "dock" / "staging"
         self.journal = self.root / "dock" / "journal.sqlite"
         self.control_socket = self.root / "dock" / "control.socket"
         self.mqtt_port = free_port()
@@ -139,6 +142,8 @@ class Site:
 
     def start_dock(self) -> None:
         """Start the dock's agent and return when its socket is there."""
+        # A killed agent leaves it behind.
+        self.control_socket.unlink(missing_ok=True)
         self.edge.start()
         self.edge.wait_until(self.control_socket.exists)
 
@@ -218,6 +223,7 @@ class Site:
             "low_water_bytes = 0\n\n"
             f'[ingest]\nevidence = "{self.options.evidence}"\n'
             f"sm3 = {str(self.options.sm3).lower()}\n\n"
+            f"[uplink]\nreconcile_s = {self.options.reconcile_s}\n\n"
             '[control]\nsocket = "dock/control.socket"\n\n' + bays
         )
 
