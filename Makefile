@@ -37,10 +37,14 @@ check: packages-python venv-dev ## lint, format, types, import contracts, genera
 bench: packages-bench venv-dev venv-peers assets ## the measured figures beside their peers
 	@$(PY) -m bench $(ARGS)
 
+.PHONY: soak
+soak: packages-test venv-dev assets ## half an hour of everything going wrong at random, then all is checked
+	@$(PY) -m soak $(ARGS)
+
 .PHONY: clean
 clean: ## remove everything that these targets made
-	@if [[ -d .demo ]]; then chmod -R u+w .demo; fi
-	@rm -rf .venv .demo dist build bench/results server_agent/console/static/vendor
+	@for made in .demo .soak; do if [[ -d $$made ]]; then chmod -R u+w $$made; fi; done
+	@rm -rf .venv .demo .soak dist build bench/results server_agent/console/static/vendor
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name .git -prune -o -name __pycache__ -prune -exec rm -rf {} +
 

@@ -70,6 +70,8 @@ class Site:
         # What the dock is told, until `prepare`: a test puts a bad network between.
         self.dock_mqtt_port, self.dock_https_port = self.mqtt_port, self.https_port
         self.console_port = free_port(options.console_port)
+        # Where the dock finds them: other ports where something stands between.
+        self.dock_mqtt_port, self.dock_https_port = self.mqtt_port, self.https_port
         edge, server = self.config("edge"), self.config("server")
         self.broker = self._program("broker", [find_tool("mosquitto"), "-c", self._broker_conf()])
         self.server = self._program("server-agent", ours("server-agent", "run", "--config", server))

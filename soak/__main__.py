@@ -1,0 +1,74 @@
+"""Half an hour in which everything goes wrong at random, judged from outside: `make soak`."""
+
+import argparse
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from demo.programs import DemoError
+from demo.site import clear
+from soak.turmoil import run_turmoil
+
+_FAULT_TESTS: Final = Path(__file__).resolve().parent.parent / "tests" / "faults"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="make soak ARGS=…",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n"
+        "  make soak                              the fault tests everywhere, then 30 minutes\n"
+        "  make soak ARGS='--minutes 2 --seed 7'  the dice of another run, for two minutes\n"
+        "  make soak ARGS=--station               no fault tests before\n",
+    )
+    parser.add_argument("--minutes", type=float, default=30, help="how long (default: 30)")
+    parser.add_argument("--seed", type=int, help="of all dice (default: any)")
+    parser.add_argument("--dir", type=Path, default=Path(".soak"), help="where to work (.soak)")
+    parser.add_argument("--station", action="store_true", help="only the station, no fault tests")
+    return parser
+
+
+def main() -> int:
+    """Soak, print a table, and return 0 when nothing is wrong."""
+    # So that whoever ends us ends what we started, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    asked = _parser().parse_args()
+    seed = secrets.randbelow(1_000_000) if asked.seed is None else asked.seed
+    again = f"make soak ARGS='--minutes {asked.minutes:g} --seed {seed}'"
+    print(f"seed {seed}; again with: {again}", flush=True)
+    if not asked.station and not _fault_tests_pass():
+        print(f"make soak: a fault test failed: {_FAULT_TESTS}", file=sys.stderr)
+        return 1
+    try:
+        clear(asked.dir)
+        result = run_turmoil(asked.dir.resolve(), seed=seed, minutes=asked.minutes)
+    except DemoError as error:
+        print(f"make soak: {error}\neverything is in {asked.dir}; again: {again}", file=sys.stderr)
+        return 1
+    width = max(len(name) for name, _ in result.rows)
+    for name, told in result.rows:
+        print(f"{name:{width}}  {told:>12}")
+    for fault in result.faults:
+        print(f"FAULT: {fault}", file=sys.stderr)
+    if result.faults:
+        print(f"everything is in {asked.dir}; again: {again}", file=sys.stderr)
+        return 1
+    print("every byte archived once, nothing left behind")
+    clear(asked.dir)
+    return 0
+
+
+def _fault_tests_pass() -> bool:
+    """Stop everything at every operation on the disk, where `make test` takes samples."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", str(_FAULT_TESTS)]
+    everywhere = {**os.environ, "BAYWARD_FAULTS": "all"}
+    return subprocess.run(command, env=everywhere, check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
