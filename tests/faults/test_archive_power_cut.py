@@ -21,7 +21,7 @@ from tests.simulators.archive_site import DOCK, ArchiveSite, lay_out_site
 from tests.simulators.claims import Claim, Claimant
 from tests.simulators.crash_points import EVERYWHERE, CrashPoint, crash_points
 from tests.simulators.faultfs.mount import FaultDisk
-from tests.simulators.faultfs.rules import Effect, Operation
+from tests.simulators.faultfs.rules import REFUSED_READ_ONLY, Effect, Operation
 from tests.simulators.intake_bench import IntakeBench
 
 CLIPS: Final = (b"first clip " * 2_000, b"second")
@@ -138,6 +138,29 @@ async def test_a_disk_that_fails_once(
         await archive.deliver(claim)
         archive.disk.clear_rules()
         await check_it_ends_well(archive, claim)
+
+
+LASTING: Final = {
+    "it is read-only": (REFUSED_READ_ONLY, errno.EROFS),
+    "there are no inodes": ({Operation.CREATE, Operation.MAKE_FOLDER}, errno.ENOSPC),
+    "no sync succeeds": (SYNCS, errno.EIO),
+}
+
+
+@pytest.mark.parametrize("fault", LASTING)
+async def test_a_disk_that_fails_from_now_on(
+    archive: FaultyArchive, claim: Claim, seed: int, fault: str
+) -> None:
+    """From whatever moment on it fails, nothing that was told is lost; mended, it archives all."""
+    operations, error = LASTING[fault]
+    rule = archive.disk.fail(*operations, times=0, error=error)
+    assert await archive.deliver(claim)
+    skip = Random(seed).randrange(archive.disk.count(rule).met)
+    archive.lay_down()
+    archive.disk.fail(*operations, skip=skip, times=None, error=error)
+    await archive.deliver(claim)
+    archive.disk.clear_rules()
+    await check_it_ends_well(archive, claim)
 
 
 async def test_a_disk_that_fills_up(archive: FaultyArchive, claim: Claim, seed: int) -> None:
