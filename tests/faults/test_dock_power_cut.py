@@ -1,8 +1,10 @@
 """The power goes at any operation on the dock's disk: what was acknowledged is there afterwards."""
 
+from dataclasses import replace
 from random import Random
 from typing import Final
 
+from edge_agent.ingest.salvage import SECTOR_BYTES
 from edge_agent.ports import OutcomeKind
 from protocol.digest import sha256_hex
 from tests.simulators.archive import Archive
@@ -118,3 +120,36 @@ async def test_a_power_cut_while_copies_are_freed(disk: FaultDisk, seed: int) ->
         assert not dock.losses()
         assert not dock.strays()
         assert not list((dock.staging / "files").iterdir())
+
+
+# Eight sectors; from the third on the first reading gets nothing.
+_BAD: Final = {
+    path: replace(one, bad_sectors=frozenset({2}))
+    for path, one in recording(size_bytes=8 * SECTOR_BYTES).items()
+}
+
+
+async def test_a_power_cut_while_a_bad_file_is_salvaged(disk: FaultDisk, seed: int) -> None:
+    """Parts that were noted stay; read whole at last, the file is staged and its parts are gone."""
+
+    def a_dock_with_a_bad_card() -> FaultyDock:
+        disk.reset()
+        return FaultyDock(disk=disk, volume=MemoryVolume(files=_BAD, chunk_bytes=SECTOR_BYTES))
+
+    assert await a_dock_with_a_bad_card().run()
+    points = crash_points(disk.mutations(), place_of, Random(seed))
+    assert "salvaged" in {place_of(traced.paths[0]) for traced in disk.mutations()}
+    for point in points:
+        dock = a_dock_with_a_bad_card()
+        cut_at(disk, point)
+        assert not await dock.run(), point
+        dock.restart()
+        assert not dock.losses(), point
+
+        assert await dock.run()
+        assert dock.outcomes[-1].kind is OutcomeKind.ATTENTION
+        assert not dock.losses(), point
+        dock.volume.files = {
+            path: replace(one, bad_sectors=frozenset()) for path, one in _BAD.items()
+        }
+        await check_it_ends_well(dock)

@@ -46,11 +46,13 @@ class Acknowledged:
 
     Attributes:
         verified: Of unfinished copies, by file id: how many bytes.
+        salvaged: Likewise: parts beyond what could not be read, as offset and size.
         staged: Of sealed copies, by file id: the SHA-256.
         manifests: Envelopes, by their number in the chain.
     """
 
     verified: dict[str, int] = field(default_factory=dict)
+    salvaged: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
     staged: dict[str, str] = field(default_factory=dict)
     manifests: dict[int, bytes] = field(default_factory=dict)
 
@@ -67,19 +69,33 @@ class ListeningJournal:
 
         @functools.wraps(call)
         async def passed_on(*values: Any, **named: Any) -> Any:
-            if name in {"checkpoint", "staged", "duplicate"}:
-                self._told.verified.pop(values[0], None)  # neither the old nor the new is sure now
+            self._doubt(name, *values)
             answer = await call(*values, **named)
-            if name == "checkpoint":
-                self._told.verified[values[0]] = named["verified_bytes"]
-            elif name == "staged":
-                self._told.staged[values[0]] = named["digests"].sha256
-            elif name == "seal":
-                for sealed in answer:
-                    self._told.manifests[sealed.manifest.sequence] = sealed.envelope
+            self._note(name, answer, *values, **named)
             return answer
 
         return passed_on
+
+    def _doubt(self, name: str, *values: Any) -> None:
+        """Until a change is acknowledged, neither what was nor what comes is sure."""
+        if name in {"checkpoint", "staged", "duplicate"}:
+            self._told.verified.pop(values[0], None)
+        if name in {"salvaged", "staged", "duplicate"}:
+            self._told.salvaged.pop(values[0], None)
+
+    def _note(self, name: str, answer: Any, *values: Any, **named: Any) -> None:
+        told = self._told
+        match name:
+            case "checkpoint":
+                told.verified[values[0]] = named["verified_bytes"]
+            case "salvaged":
+                told.salvaged[values[0]] = {
+                    (part.offset_bytes, part.size_bytes) for part in values[1]
+                }
+            case "staged":
+                told.staged[values[0]] = named["digests"].sha256
+            case "seal":
+                told.manifests |= {one.manifest.sequence: one.envelope for one in answer}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -187,6 +203,7 @@ class FaultyDock:
             return [
                 *self._lost_rows(journal),
                 *self._lost_bytes(journal),
+                *self._lost_parts(journal),
                 *_freed_too_early(journal),
             ]
 
@@ -244,6 +261,24 @@ class FaultyDock:
             if size_bytes and _sha256(stored) != (sha256 if sealed else prefix_sha256):
                 yield f"{file_id}: {state}, another digest in the journal"
 
+    def _lost_parts(self, journal: sqlite3.Connection) -> Iterator[str]:
+        rows = journal.execute(
+            "SELECT file_id, path, offset_bytes, part.size_bytes, part.sha256"
+            " FROM salvaged_range AS part JOIN file USING (file_id)"
+        ).fetchall()
+        noted = {(file_id, offset, size) for file_id, _, offset, size, _ in rows}
+        for file_id, parts in self.told.salvaged.items():
+            for offset, size in parts - {part[1:] for part in noted if part[0] == file_id}:
+                yield f"{file_id}: {size} bytes at {offset} were noted as salvaged"
+        for file_id, path, offset, size, sha256 in rows:
+            original = self.volume.files[bytes(path)].content[offset : offset + size]
+            stored = b""
+            if (self.staging / "salvaged" / file_id).exists():
+                content = (self.staging / "salvaged" / file_id).read_bytes()
+                stored = content[offset : offset + size]
+            if stored != original or _sha256(stored) != sha256:
+                yield f"{file_id}: salvaged, {size} bytes at {offset}"
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """Read a copy of the journal: looking must not change what is looked at."""
@@ -258,7 +293,8 @@ class FaultyDock:
                     journal.executescript(
                         "CREATE TABLE file (file_id, path, state, verified_bytes, prefix_sha256,"
                         " sha256, same_as, manifest_id);"
-                        "CREATE TABLE manifest (sequence, envelope, manifest_id, receipt)"
+                        "CREATE TABLE manifest (sequence, envelope, manifest_id, receipt);"
+                        "CREATE TABLE salvaged_range (file_id, offset_bytes, size_bytes, sha256)"
                     )
                 yield journal
 
