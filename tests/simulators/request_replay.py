@@ -53,6 +53,7 @@ class RequestReplay:
 
     Attributes:
         played: How often each trick was played.
+        answered: How often the archive gave each status, whoever heard it.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class RequestReplay:
     ) -> None:
         self.host, self.port = HOST, 0
         self.played: Counter[Trick] = Counter()
+        self.answered: Counter[int] = Counter()
         self._target = port
         self._tricks = iter(tricks)
         self._dice = random.Random(seed)
@@ -120,6 +122,7 @@ class RequestReplay:
             if len(request.body) < _length(request.head):
                 writer.transport.abort()
             answer = await _read(reader, has_body=not request.head.startswith(b"HEAD "))
+            self.answered[int(answer.head.split(maxsplit=2)[1])] += 1
             return answer.head + answer.body
         finally:
             writer.transport.abort()
