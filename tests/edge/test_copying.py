@@ -306,7 +306,9 @@ def test_a_prefix_of_another_file_is_not_gone_on_with() -> None:
         _, slot, resume = begun(content[: 3 * OVERLAP_BYTES], size_bytes=len(content))
         other = content[:changed_at] + b"B" + content[changed_at + 1 :]
 
-        copied = copy(one_file(other), slot, Watched(), resume=resume)
+        copied = copy(
+            one_file(other), slot, Watched(), resume=resume, checkpoint_bytes=OVERLAP_BYTES
+        )
 
         assert copied.digests.sha256 == sha256_hex(other)
         assert copied.resumed_bytes == 0

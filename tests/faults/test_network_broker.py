@@ -52,10 +52,8 @@ def recorders(tmp_path: Path) -> list[RecorderFolder]:
 @pytest.fixture
 def site(tmp_path: Path, recorders: list[RecorderFolder]) -> Iterator[Site]:
     registered = [one.registered for one in recorders]
-    site = Site(tmp_path / "site", registered, SiteOptions(bays=BAYS))
+    site = Site(tmp_path / "site", registered, SiteOptions(bays=BAYS, reconcile_s=2))
     site.prepare()
-    with Path(site.config("edge")).open("a") as edge:
-        edge.write("[uplink]\nreconcile_s = 2\n")
     try:
         yield site
     finally:

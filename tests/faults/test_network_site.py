@@ -48,7 +48,7 @@ def recorders(tmp_path: Path) -> list[RecorderFolder]:
 
 @pytest.fixture
 def site(tmp_path: Path, recorders: list[RecorderFolder]) -> Iterator[Site]:
-    options = SiteOptions(bays=BAYS)
+    options = SiteOptions(bays=BAYS, reconcile_s=2)
     site = Site(tmp_path / "site", [one.registered for one in recorders], options)
     try:
         yield site
@@ -83,8 +83,6 @@ def networks(site: Site, seed: int) -> Iterator[tuple[ProxyThread, ProxyThread]]
         )
         site.dock_mqtt_port, site.dock_https_port = to_broker.port, to_archive.port
         site.prepare()
-        with Path(site.config("edge")).open("a") as edge:
-            edge.write("[uplink]\nreconcile_s = 2\n")
         yield to_broker, to_archive
 
 
