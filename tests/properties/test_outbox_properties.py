@@ -26,7 +26,7 @@ from edge_agent.outbox.answers import KnownManifest, Receipted, Unhandled, decid
 from edge_agent.outbox.machine import TRANSITIONS, ManifestEvent, ManifestState, advance
 from protocol.envelope import keyring, parse_statement, sign_statement, take_apart
 from protocol.identifiers import ManifestId
-from protocol.receipt import Receipt
+from protocol.receipt import Admission, Receipt
 from protocol.topics import Channel, of_dock
 from protocol.versions import Statement
 from tests.simulators.archive import Archive
@@ -118,7 +118,8 @@ def test_only_its_own_receipt_ends_a_manifest(
 class OutboxLife(RuleBasedStateMachine):
     """A dock's outbox with a real journal, and an archive whose answers may come in any order.
 
-    ``verified`` is what this test itself knows to have arrived as a true receipt.
+    ``verified`` is what this test itself knows to have arrived as a true receipt; ``asked_again``,
+    which of that the archive has asked for since, as one does that was set back.
     """
 
     def __init__(self) -> None:
@@ -129,6 +130,7 @@ class OutboxLife(RuleBasedStateMachine):
         self.archive = Archive(ARCHIVE_KEY, DOCK_KEY.public, TusArchive(), dock=DOCK)
         self.mailbox: list[bytes] = []
         self.verified: set[ManifestId] = set()
+        self.asked_again: set[ManifestId] = set()
         self.sealed_count = 0
         self.alive = False
 
@@ -188,6 +190,9 @@ class OutboxLife(RuleBasedStateMachine):
         parsed = read_answer(answer, dock=DOCK, archive_keys=KEYS)
         if isinstance(parsed, Receipt):
             self.verified.add(parsed.manifest_id)
+            self.asked_again.discard(parsed.manifest_id)
+        elif isinstance(parsed, Admission) and parsed.manifest_id in self.verified:
+            self.asked_again.add(parsed.manifest_id)
 
     @rule(data=st.data(), how=st.sampled_from(["key", "type", "digest", "bags", "cut"]))
     @precondition(lambda self: self.alive and self.dockings.sealed)
@@ -219,7 +224,10 @@ class OutboxLife(RuleBasedStateMachine):
 
     @invariant()
     def files_follow(self) -> None:
-        """A file is archived when its manifest has its receipt, and stays claimed until then."""
+        """A file is archived when its manifest has its receipt, and stays claimed until then.
+
+        What the archive asks for after that may be claimed again.
+        """
         if self.alive:
             assert self.runner.run(self._strays()) == 0
 
@@ -235,8 +243,8 @@ class OutboxLife(RuleBasedStateMachine):
 
     async def _strays(self) -> int:
         async with self.journal.transaction() as connection:
-            [(strays,)] = await connection.execute_fetchall(
-                "SELECT count(*) FROM file JOIN manifest USING (manifest_id)"
+            rows = await connection.execute_fetchall(
+                "SELECT manifest_id, file.state FROM file JOIN manifest USING (manifest_id)"
                 " WHERE (manifest.state = 'receipted') <> (file.state = 'archived')"
             )
             [(dockings,)] = await connection.execute_fetchall(
@@ -244,7 +252,12 @@ class OutboxLife(RuleBasedStateMachine):
                 " (SELECT 1 FROM manifest WHERE manifest.docking_id = docking.docking_id"
                 "  AND manifest.state <> 'receipted')"
             )
-        return int(strays) + int(dockings)
+        strays = [
+            manifest_id
+            for manifest_id, state in rows
+            if state != "claimed" or manifest_id not in self.asked_again
+        ]
+        return len(strays) + int(dockings)
 
     def _forged(self, sealed: SealedManifest, how: str) -> bytes:
         true = self.archive.sign_receipt(sealed.manifest, sealed.payload_sha256)
