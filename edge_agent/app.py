@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import os
+import sqlite3
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -13,14 +15,17 @@ from typing import Final
 import structlog
 import uvloop
 
-from edge_agent.adapters.ballast import Ballast, is_full
+from edge_agent.adapters.ballast import Ballast
 from edge_agent.adapters.bay_board import BayBoard
-from edge_agent.adapters.bay_face import empty_bay
+from edge_agent.adapters.bay_face import BayFace, empty_bay
 from edge_agent.adapters.bay_supervisor import BayParts, BaySettings, BaySupervisor
 from edge_agent.adapters.control_socket import Snapshot, serve_control
+from edge_agent.adapters.disk_watch import DiskWatch, Problem
+from edge_agent.adapters.disk_word import DISK_FULL, disk_failure, is_full
 from edge_agent.adapters.freeing import Freeing
 from edge_agent.adapters.instance_lock import hold_lock
 from edge_agent.adapters.journal import Journal
+from edge_agent.adapters.latest import Latest
 from edge_agent.adapters.notice_store import NoticeStore, unix_ms
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
@@ -29,7 +34,7 @@ from edge_agent.adapters.room_queue import RoomQueue
 from edge_agent.adapters.salvage_disk import SalvageDisk
 from edge_agent.adapters.staging_disk import StagingDisk
 from edge_agent.adapters.storage_check import clear_staging, pair_storage
-from edge_agent.adapters.task_keeper import DISK_FULL, PART_FAILED, keep_running
+from edge_agent.adapters.task_keeper import PART_FAILED, keep_running
 from edge_agent.adapters.tus_client import TusClient, UploadLimits, open_tus_client
 from edge_agent.adapters.uplink import Uplink, UplinkPace, UplinkParts
 from edge_agent.adapters.upload_queue import QueueLimits, UploadQueue
@@ -46,8 +51,13 @@ from runtime.service import keep_watchdog, notify, stop_event
 from runtime.tls import client_context
 
 _BALLAST_PAUSE_S: Final = 60.0
-_THREADS_TIMEOUT_S: Final = 30.0
+# A disk that stalls is waited for: kernels ask it again for minutes before they give up. When it
+# has said nothing for so long, only a new start may help.
+_LONGEST_SILENCE_S: Final = 600.0
 _THREADS_PAUSE_S: Final = 10.0
+# A disk that stalls holds up one for each part of the agent; names are looked up in them, too.
+_THREADS: Final = 32
+_DISK_PAUSE_S: Final = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -67,7 +77,27 @@ def run_agent(config: EdgeConfig) -> None:
 
 
 async def _serve_until_stopped(config: EdgeConfig) -> None:
-    with stop_event() as stop, hold_lock(config.storage.journal):
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+    with stop_event() as stop:
+        # A disk that is well again before it is asked is believed once, then it is another fault.
+        first = True
+        while not stop.is_set():
+            try:
+                await _serve(config, stop)
+            except (OSError, sqlite3.Error, BaseExceptionGroup) as error:
+                # After a failure the journal says things that are not so: it is opened anew.
+                failure = disk_failure(error)
+                if failure is None or is_full(error):
+                    raise
+                _log.critical("the dock's disk or journal failed", error=repr(failure))
+                waited = await _wait_for_disk(config, stop)
+                if not (waited or first):
+                    raise
+                first = waited
+
+
+async def _serve(config: EdgeConfig, stop: asyncio.Event) -> None:
+    with hold_lock(config.storage.journal):
         async with _assemble(config) as agent:
             await agent.prepare()
             control = serve_control(
@@ -75,7 +105,7 @@ async def _serve_until_stopped(config: EdgeConfig) -> None:
             )
             async with asyncio.TaskGroup() as group, control:
                 tasks = [group.create_task(agent.run(config), name="agent")]
-                tasks.append(group.create_task(_keep_watchdog(stop), name="watchdog"))
+                tasks.append(group.create_task(_keep_watchdog(stop, agent.watch), name="watchdog"))
                 notify("READY=1")
                 _log.info("ready", dock=config.dock, bays=len(agent.bays))
                 await stop.wait()
@@ -85,21 +115,67 @@ async def _serve_until_stopped(config: EdgeConfig) -> None:
                     task.cancel()
 
 
-async def _keep_watchdog(stop: asyncio.Event) -> None:
-    """Be alive as long as the threads answer, too: all our own disk's work is done in them."""
+async def _wait_for_disk(config: EdgeConfig, stop: asyncio.Event) -> bool:
+    """Say why nothing is done, and return when the disk takes something again, or at the stop.
+
+    Returns:
+        Whether there was anything to wait for: False if the disk is well, so the fault is not its.
+    """
+    folders = [config.storage.journal.parent]
+    if await asyncio.to_thread(os.path.isdir, config.storage.staging):
+        folders.append(config.storage.staging)
+    watch = DiskWatch(folders, show=lambda _: None)
+    problem = await watch.look()
+    if problem is None:
+        return False
+    dock = parse_dock(config.dock)
+    board = BayBoard(empty_bay(dock, bay.number, _utc_now) for bay in config.bays)
+    for bay in config.bays:
+        BayFace(dock, bay.number, board, _utc_now).show_problem(problem)
+    vitals = Vitals(dock=dock, bays=len(config.bays), clock=_utc_now, free_bytes=lambda: 0)
+
+    async def snapshot() -> Snapshot:
+        return Snapshot(dock=vitals.will(), bays=board.bays(), problem=": ".join(problem))
+
+    async with serve_control(config.control.socket, board=board, snapshot=snapshot):
+        keeping = asyncio.create_task(_keep_watchdog(stop, watch), name="watchdog")
+        notify("READY=1")
+        try:
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_DISK_PAUSE_S):
+                        await stop.wait()
+                if await watch.look() is None:
+                    break
+        finally:
+            keeping.cancel()
+            await asyncio.wait({keeping})
+    return True
+
+
+async def _keep_watchdog(stop: asyncio.Event, watch: DiskWatch) -> None:
+    """Be alive as long as disk and threads answer: all our own disk's work is done in them."""
     watchdog = asyncio.create_task(keep_watchdog(stop), name="watchdog pings")
     try:
         while not (stop.is_set() or watchdog.done()):
-            async with asyncio.timeout(_THREADS_TIMEOUT_S):
-                await asyncio.to_thread(int)
+            if watch.silence_s > _LONGEST_SILENCE_S or not await _threads_answer():
+                # systemd starts us again; what was committed is there.
+                _log.critical("the dock's own disk does not answer any more")
+                return
             await asyncio.wait({watchdog}, timeout=_THREADS_PAUSE_S)
-    except TimeoutError:
-        # systemd starts us again; what was committed is there.
-        _log.critical("the dock's own disk holds up every thread")
     finally:
         watchdog.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await watchdog
+        with contextlib.suppress(asyncio.CancelledError):
+            await watchdog
+
+
+async def _threads_answer() -> bool:
+    try:
+        async with asyncio.timeout(_LONGEST_SILENCE_S):
+            await asyncio.to_thread(int)
+    except TimeoutError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +185,12 @@ class _Agent:
     uplink: Uplink
     uploads: UploadQueue
     freeing: Freeing
+    watch: DiskWatch
     bays: tuple[BaySupervisor, ...]
     parts: BayParts
     world: "_World"
+    unhandled: Latest[int]
+    orphaned: Latest[int]
 
     async def prepare(self) -> None:
         """Put in order what the last run left in staging."""
@@ -125,6 +204,7 @@ class _Agent:
             "uploads": self.uploads.run,
             "ingest": self._ingest,
             "ballast": self._keep_ballast,
+            "disk": lambda: self.watch.run(self.world.notices),
         }
         if config.storage.free_after_receipt:
             running["freeing"] = self.freeing.run
@@ -161,8 +241,8 @@ class _Agent:
             dock=await self.parts.vitals.status(),
             bays=self.parts.board.bays(),
             uploads_waiting=self.uploads.waiting_files,
-            unhandled_messages=await self.parts.notices.unhandled_count(),
-            orphaned_files=await asyncio.to_thread(self.world.staging.orphaned_count),
+            unhandled_messages=await self.unhandled.value(),
+            orphaned_files=await self.orphaned.value(),
             problem=self.parts.vitals.problem or self.uploads.problem,
         )
 
@@ -248,6 +328,8 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
         pace=UplinkPace(reconcile_s=config.uplink.reconcile_s),
     )
     ports = _docking_ports(config, world)
+    bays: list[BaySupervisor] = []
+    watch = _disk_watch(config, bays)
     room = RoomQueue(lambda: ports.allotments.room(ports.staging))
     parts = BayParts(
         ports=ports,
@@ -257,18 +339,31 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
         store=world.store,
         registry=registry,
         receipts=receipts,
+        mended=watch.mended,
         room=room,
         vitals=vitals,
         on_sealed=uplink.manifest_sealed,
     )
+    bays += [BaySupervisor(_bay_settings(bay), parts) for bay in config.bays]
     return _Agent(
         uplink=uplink,
         uploads=uploads,
         freeing=Freeing(world.store, world.staging, receipts, on_freed=room.room_freed),
-        bays=tuple(BaySupervisor(_bay_settings(bay), parts) for bay in config.bays),
+        watch=watch,
+        bays=tuple(bays),
         parts=parts,
         world=world,
+        unhandled=Latest(world.notices.unhandled_count, 0),
+        orphaned=Latest(lambda: asyncio.to_thread(world.staging.orphaned_count), 0),
     )
+
+
+def _disk_watch(config: EdgeConfig, bays: Sequence[BaySupervisor]) -> DiskWatch:
+    def show(problem: Problem | None) -> None:
+        for bay in bays:
+            bay.show_disk_problem(problem)
+
+    return DiskWatch([config.storage.staging, config.storage.journal.parent], show=show)
 
 
 def _link_settings(config: EdgeConfig, world: _World) -> LinkSettings:

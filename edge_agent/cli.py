@@ -103,7 +103,7 @@ def _run(config: EdgeConfig, _options: argparse.Namespace) -> int:
     configure(json=config.log.json, level=config.log.level)
     # At debug it tells every statement with its values, envelopes included.
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
-    wrong = [check for check in check_config(config) if check.problem is not None]
+    wrong = [one for one in check_config(config) if one.problem is not None and not one.passing]
     for check in wrong:
         _complain(_CHECK_FAILED, f"{check.name}: {check.problem}", check.remedy)
     if wrong:

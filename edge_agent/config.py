@@ -140,11 +140,15 @@ class EdgeConfig(_Table, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that was looked at; ``problem`` and ``remedy`` are None if it is well."""
+    """One thing that was looked at; ``problem`` and ``remedy`` are None if it is well.
+
+    What is ``passing`` may be well later: the agent waits for it.
+    """
 
     name: str
     problem: str | None = None
     remedy: str | None = None
+    passing: bool = False
 
 
 def load_config(path: Path) -> EdgeConfig:
@@ -206,11 +210,16 @@ class _Wrong(Exception):  # noqa: N818 -- a finding on its way to its row, never
     """What a check found."""
 
 
+class _ReadOnly(_Wrong):
+    """A disk that takes nothing now."""
+
+
 def _looked_at(name: str, look: Callable[[], object], remedy: str) -> Check:
     try:
         look()
     except _Wrong as wrong:
-        return Check(name=name, problem=str(wrong), remedy=remedy)
+        passing = isinstance(wrong, _ReadOnly)
+        return Check(name=name, problem=str(wrong), remedy=remedy, passing=passing)
     except (EdgeError, ProtocolError, RuntimeFault) as error:
         return Check(name=name, problem=f"{error.code}: {error}", remedy=remedy)
     except (OSError, ValueError) as error:
@@ -344,5 +353,7 @@ def _writable(directory: Path) -> None:
     mode = existing.stat().st_mode
     if not stat.S_ISDIR(mode):
         raise _Wrong(f"{existing} is no folder")
+    if os.statvfs(existing).f_flag & os.ST_RDONLY:
+        raise _ReadOnly(f"{existing} is on a disk that is read-only")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise _Wrong(f"{existing} cannot be written to")

@@ -7,6 +7,7 @@ recorder into another one.
 """
 
 import dataclasses
+import errno
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -44,6 +45,7 @@ from edge_agent.one_thread import OneThread
 from edge_agent.opening import meet, open_docking, registered
 from edge_agent.ports import (
     DISK_FAULT,
+    DISK_REFUSES,
     NO_ROOM,
     WAITS_FOR_ROOM,
     DockingOutcome,
@@ -400,7 +402,9 @@ class _Docking:
             if full and step is not None:
                 self._refused = Need(size_bytes=step.missing_bytes, files=1, marked=step.marked)
             self._rest = IncompleteReason.NO_SPACE if full else self._rest
-            self._problem = NO_ROOM if full else DISK_FAULT, str(error)
+            refuses = error.errno == errno.EROFS
+            code = NO_ROOM if full else DISK_REFUSES if refuses else DISK_FAULT
+            self._problem = code, str(error)
 
     def _find(self, code: FindingCode, step: CopyStep | None, detail: str) -> None:
         path = None if step is None else name_of(step.key.path).path

@@ -34,6 +34,8 @@ NO_ROOM: Final = "E-STG-301"
 DISK_FAULT: Final = "E-STG-303"
 # What is left is kept for what officers marked: the rest waits.
 WAITS_FOR_ROOM: Final = "E-STG-306"
+# Nothing can be written at all.
+DISK_REFUSES: Final = "E-STG-307"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,7 @@ Receipts need a little room before the copies that they release can go. Every ca
 """
 
 import contextlib
-import errno
 import os
-import sqlite3
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +13,6 @@ from runtime import durable
 BALLAST_BYTES: Final = 16 << 20
 # Taken back only when there is so much more room than that.
 _PLENTY: Final = 4
-
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-# SQLite says the second one where there is no room for its wal-index.
-_SQLITE_FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 
 
 class Ballast:
@@ -52,12 +46,3 @@ class Ballast:
             OSError: The disk failed.
         """
         self._path.unlink(missing_ok=True)
-
-
-def is_full(error: BaseException | None) -> bool:
-    """Return whether our own disk said in *error* that there is no room."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(map(is_full, error.exceptions))
-    if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", None) in _SQLITE_FULL
-    return isinstance(error, OSError) and error.errno in _NO_ROOM

@@ -30,6 +30,8 @@ class BayFace:
         self._message = empty_bay(dock, bay, clock)
         self._board = board
         self._clock = clock
+        self._problem: tuple[str, str] | None = None
+        self._disk_problem: tuple[str, str] | None = None
 
     @property
     def state(self) -> BayState:
@@ -39,7 +41,7 @@ class BayFace:
     def reset(self) -> None:
         """Show an empty bay: nothing of what was before is known any more."""
         self._message = empty_bay(self._message.dock, self._message.bay, self._clock)
-        self._board.show(self._message)
+        self.show_problem(None)
 
     def advance(self, event: BayEvent, *, problem: tuple[str, str] | None = None) -> None:
         """Let *event* happen; an empty bay and a new attempt show nothing of what was before.
@@ -60,7 +62,16 @@ class BayFace:
 
     def show_problem(self, problem: tuple[str, str] | None) -> None:
         """Show what keeps the bay from going on, or that nothing does any more."""
-        code, text = problem or (None, None)
+        self._problem = problem
+        self._show_problems()
+
+    def show_disk_problem(self, problem: tuple[str, str] | None) -> None:
+        """Show what is wrong with the dock's disk; as long as it is, nothing else matters."""
+        self._disk_problem = problem
+        self._show_problems()
+
+    def _show_problems(self) -> None:
+        code, text = self._disk_problem or self._problem or (None, None)
         shown = None if text is None else plain_text(text, _MAX_TEXT)
         self._replace(problem=code, problem_text=shown)
 

@@ -11,17 +11,17 @@ from typing import Any, Final, cast
 
 import structlog
 
-from edge_agent.adapters.ballast import is_full
 from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.bay_face import BayFace
 from edge_agent.adapters.directory_presence import Arrived, DirectoryPresence, Left
 from edge_agent.adapters.directory_volume import DirectoryVolume
+from edge_agent.adapters.disk_word import DISK_FULL, disk_failure, is_full
 from edge_agent.adapters.notice_store import Notice, NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
 from edge_agent.adapters.room_queue import RoomQueue
-from edge_agent.adapters.task_keeper import DISK_FULL, PART_FAILED, disk_failure
+from edge_agent.adapters.task_keeper import PART_FAILED
 from edge_agent.adapters.vitals import Vitals
 from edge_agent.bay.machine import BayEvent
 from edge_agent.docking import run_docking
@@ -78,6 +78,7 @@ class BayParts:
 
     Attributes:
         receipts: Beats after each receipt that was committed.
+        mended: Beats when the dock's disk, which took nothing, does again.
         room: Where bays wait for room on the dock's disk.
         on_sealed: Called after manifests were put into the outbox.
     """
@@ -89,6 +90,7 @@ class BayParts:
     store: OutboxStore
     registry: RegistryBook
     receipts: Pulse
+    mended: Pulse
     room: RoomQueue
     vitals: Vitals
     on_sealed: Callable[[], None]
@@ -101,7 +103,17 @@ class _Then(Enum):
     NOTHING = "nothing"
     RETRY_LATER = "retry_later"
     RETRY_WITH_ROOM = "retry_with_room"
+    RETRY_WHEN_MENDED = "retry_when_mended"
     RETRY_WITH_REGISTRY = "retry_with_registry"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _News:
+    """What may make another try worth it; each waits for what is new since the last try began."""
+
+    registry: Callable[[], Coroutine[Any, Any, int]]
+    freed: Callable[[], Coroutine[Any, Any, int]]
+    mended: Callable[[], Coroutine[Any, Any, int]]
 
 
 class BaySupervisor:
@@ -145,6 +157,10 @@ class BaySupervisor:
         """Show why the bay is not looked at yet."""
         self._face.show_problem((code, text))
 
+    def show_disk_problem(self, problem: tuple[str, str] | None) -> None:
+        """Show what is wrong with the dock's disk, or that nothing is any more."""
+        self._face.show_disk_problem(problem)
+
     async def _serve_all(self, presence: DirectoryPresence) -> None:
         seen = cast("AsyncGenerator[Arrived | Left, None]", presence.changes())
         gone = asyncio.Event()
@@ -172,27 +188,49 @@ class BaySupervisor:
 
     async def _dock_until_done(self, gone: asyncio.Event) -> None:
         """Dock it as often as that helps, and return when it has left."""
-        registry, room = self._parts.registry.changes, self._parts.room
         pause_s = self._pace.first_s
         while await self._registry_known(gone):
-            version, freed = registry.beats, room.freed.beats
+            news = self._news()
             outcome = await self._try_to_dock()
             await self._note(outcome)
-            match await self._follow(outcome, gone):
-                case _Then.NOTHING:
-                    await gone.wait()
-                case _Then.RETRY_WITH_REGISTRY:
-                    await _either(gone, registry.beyond(version))
-                case _Then.RETRY_LATER:
-                    await _either(gone, registry.beyond(version), timeout_s=pause_s)
-                case _Then.RETRY_WITH_ROOM:
-                    if not outcome.lacking_bytes:  # the disk refused what it had room for
-                        await _either(gone, room.freed.beyond(freed), timeout_s=pause_s)
-                    await _either(gone, self._room_for(outcome))
+            then = await self._follow(outcome, gone)
+            await self._until_it_helps(then, outcome, gone, news=news, pause_s=pause_s)
             if gone.is_set():
                 return
             pause_s = min(2 * pause_s, self._pace.longest_s)
             self._face.advance(BayEvent.RETRY)
+
+    def _news(self) -> _News:
+        parts = self._parts
+        return _News(
+            registry=partial(parts.registry.changes.beyond, parts.registry.changes.beats),
+            freed=partial(parts.room.freed.beyond, parts.room.freed.beats),
+            mended=partial(parts.mended.beyond, parts.mended.beats),
+        )
+
+    async def _until_it_helps(
+        self,
+        then: _Then,
+        outcome: DockingOutcome,
+        gone: asyncio.Event,
+        *,
+        news: _News,
+        pause_s: float,
+    ) -> None:
+        """Return when another try may end otherwise, or the recorder has left."""
+        match then:
+            case _Then.NOTHING:
+                await gone.wait()
+            case _Then.RETRY_WITH_REGISTRY:
+                await _either(gone, news.registry())
+            case _Then.RETRY_LATER:
+                await _either(gone, news.registry(), news.mended(), timeout_s=pause_s)
+            case _Then.RETRY_WHEN_MENDED:
+                await _either(gone, news.mended())
+            case _Then.RETRY_WITH_ROOM:
+                if not outcome.lacking_bytes:  # the disk refused what it had room for
+                    await _either(gone, news.freed(), timeout_s=pause_s)
+                await _either(gone, self._room_for(outcome))
 
     async def _room_for(self, outcome: DockingOutcome) -> None:
         if outcome.waits_for is not None:
@@ -312,7 +350,7 @@ class BaySupervisor:
                 if outcome.waits_for is not None:
                     return _Then.RETRY_WITH_ROOM
                 hopeless = self._sealed_tries >= self._pace.most_sealed
-                return _Then.NOTHING if hopeless else _Then.RETRY_LATER
+                return _Then.RETRY_WHEN_MENDED if hopeless else _Then.RETRY_LATER
 
     async def _await_receipts(self, outcome: DockingOutcome, gone: asyncio.Event) -> None:
         if self._face.state is BayState.IDENTIFYING:
@@ -328,13 +366,10 @@ class BaySupervisor:
 
 
 async def _either(
-    gone: asyncio.Event, waiting: Coroutine[Any, Any, object], *, timeout_s: float | None = None
+    gone: asyncio.Event, *waiting: Coroutine[Any, Any, object], timeout_s: float | None = None
 ) -> None:
-    """Return when *gone* is set, *waiting* has ended, or the time is up; raise what it raises."""
-    tasks: set[asyncio.Task[object]] = {
-        asyncio.create_task(gone.wait()),
-        asyncio.create_task(waiting),
-    }
+    """Return when *gone* is set, one of *waiting* has ended, or the time is up; raise its error."""
+    tasks: set[asyncio.Task[object]] = {asyncio.create_task(one) for one in (gone.wait(), *waiting)}
     try:
         done, _ = await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     finally:

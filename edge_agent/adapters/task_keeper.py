@@ -1,21 +1,17 @@
 """Keeping one part of the agent from taking the others down."""
 
 import asyncio
-import socket
 import sqlite3
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 
-from edge_agent.adapters.ballast import is_full
+from edge_agent.adapters.disk_word import DISK_FULL, disk_failure, is_full
 from edge_agent.adapters.notice_store import Notice, NoticeStore
 
 # A part of the agent failed in a way that nobody foresaw: our bug.
 PART_FAILED: Final = "E-APP-701"
-# The dock's disk is so full that the journal cannot be written.
-DISK_FULL: Final = "E-STG-305"
 
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
@@ -23,10 +19,6 @@ _LONGEST_PAUSE_S: Final = 60.0
 # The same failure is told again after this time.
 _QUIET_S: Final = 3600.0
 _MOST_TOLD: Final = 100
-# Of what the journal says, these are our bugs: the disk and the database did their work.
-_OUR_BUGS: Final = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
-
-_NETWORK: Final = (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError)
 
 _log = structlog.get_logger(__name__)
 
@@ -95,15 +87,3 @@ def _is_news(what: str, told_s: dict[str, float], *, now_s: float) -> bool:
         return False
     told_s[what] = now_s
     return True
-
-
-def disk_failure(error: BaseException) -> OSError | sqlite3.Error | None:
-    """Return what our own disk or journal said, if that is in *error*; a network is no disk."""
-    if isinstance(error, (*_NETWORK, *_OUR_BUGS)):
-        return None
-    if isinstance(error, OSError | sqlite3.Error):
-        return error
-    if isinstance(error, BaseExceptionGroup):
-        found = (disk_failure(inner) for inner in error.exceptions)
-        return next((one for one in found if one is not None), None)
-    return None

@@ -13,11 +13,12 @@ from tenacity import AsyncRetrying, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from edge_agent.adapters.bay_board import BayBoard
+from edge_agent.adapters.disk_word import disk_failure
 from edge_agent.adapters.notice_store import Clock, Notice, NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
-from edge_agent.adapters.task_keeper import PART_FAILED, disk_failure
+from edge_agent.adapters.task_keeper import PART_FAILED
 from edge_agent.adapters.telemetry import Telemetry, TelemetryPace
 from edge_agent.adapters.upload_queue import UploadQueue
 from edge_agent.adapters.vitals import Vitals

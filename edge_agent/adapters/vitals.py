@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from edge_agent.adapters.latest import Latest
 from edge_agent.adapters.notice_store import Clock
 from edge_agent.adapters.outbox_store import OutboxCounts
 from protocol.identifiers import DockId
@@ -55,7 +56,7 @@ class Vitals:
         self._dock = dock
         self._bays = bays
         self._clock = clock
-        self._free_bytes = free_bytes
+        self._free_bytes = Latest(lambda: asyncio.to_thread(free_bytes), 0)
         self._started = clock()
 
     async def status(self) -> DockStatus:
@@ -67,7 +68,7 @@ class Vitals:
             pending_manifests=self.outbox.pending,
             refused_manifests=self.outbox.refused,
             held_files=self.outbox.held_files,
-            staging_free_bytes=await asyncio.to_thread(self._free_bytes),
+            staging_free_bytes=await self._free_bytes.value(),
         )
 
     def will(self) -> DockStatus:

@@ -241,6 +241,10 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-STG-306": N_(
             "The dock waits for room: marked recordings are taken first, the rest follows"
         ),
+        "E-STG-307": N_(
+            "The dock's disk takes nothing: mend or replace it; the recorders have everything"
+        ),
+        "E-STG-308": N_("The dock's disk does not answer; the dock waits and goes on by itself"),
         "E-ADM-101": N_("A manifest in the catalogue can no longer be read: report it"),
         "E-ADM-102": N_("A bag waits: the certificate of the dock's old key is missing"),
         "E-ADM-103": N_("A message could not be taken in and is kept: report it"),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.ballast import BALLAST_BYTES, Ballast, is_full
+from edge_agent.adapters.ballast import BALLAST_BYTES, Ballast
+from edge_agent.adapters.disk_word import is_full
 from tests.simulators.full_database import full_database
 
 Space = Callable[[int], None]

@@ -129,6 +129,7 @@ async def bay(tmp_path: Path) -> AsyncIterator[Bay]:
             store=store,
             registry=registry,
             receipts=receipts,
+            mended=Pulse(),
             room=RoomQueue(lambda: site.ports.allotments.room(staging)),
             vitals=Vitals(dock=DOCK, bays=1, clock=clock, free_bytes=staging.free_bytes),
             on_sealed=sealed.set,
@@ -266,6 +267,22 @@ async def test_what_fails_twice_is_not_tried_for_ever(bay: Bay) -> None:
     assert shown.problem is not None
     assert [alert.code for alert in await bay.alerts()] == [shown.problem]
     assert len(await bay.site.manifests()) == 2
+
+
+async def test_what_failed_twice_is_tried_when_the_disk_is_mended(bay: Bay) -> None:
+    """Who has waited for a person goes on by itself when the disk takes something again."""
+    bay.staging.failing_syncs = 1_000
+    contents = dock_recorder(bay.folder)
+    async with bay.served():
+        await bay.until_state(BayState.ATTENTION)
+        await bay.until_state(BayState.IDENTIFYING)
+        await bay.until_state(BayState.ATTENTION)
+        await bay.settle()
+        bay.staging.failing_syncs = 0
+        bay.parts.mended.beat()
+        await bay.until_state(BayState.SEALED)
+
+    assert set(bay.staging.files.values()) == set(contents.values())
 
 
 async def test_a_disk_that_faltered_is_told(bay: Bay) -> None:

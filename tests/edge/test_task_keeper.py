@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.adapters.disk_word import DISK_FULL, disk_failure
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.notice_store import NoticeStore, plain_text
-from edge_agent.adapters.task_keeper import DISK_FULL, PART_FAILED, disk_failure, keep_running
+from edge_agent.adapters.task_keeper import PART_FAILED, keep_running
 from tests.simulators.full_database import full_database
 from tests.simulators.sealed_manifests import DOCK, NOW
 

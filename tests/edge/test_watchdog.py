@@ -7,6 +7,12 @@ from pathlib import Path
 import pytest
 
 from edge_agent import app
+from edge_agent.adapters import disk_watch
+from edge_agent.adapters.disk_watch import DiskWatch, WatchPace
+
+
+def watch(*folders: Path) -> DiskWatch:
+    return DiskWatch(folders, show=lambda _: None, pace=WatchPace(pause_s=0, silent_s=0.01))
 
 
 @pytest.fixture
@@ -18,7 +24,7 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> socket.socket:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     monkeypatch.setenv("WATCHDOG_USEC", "20000")
     monkeypatch.delenv("WATCHDOG_PID", raising=False)
-    monkeypatch.setattr(app, "_THREADS_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(app, "_LONGEST_SILENCE_S", 0.05)
     monkeypatch.setattr(app, "_THREADS_PAUSE_S", 0.01)
     return listening
 
@@ -30,7 +36,7 @@ async def test_no_sign_of_life_without_threads(manager: socket.socket) -> None:
     loop.set_default_executor(ThreadPoolExecutor(max_workers=1))
     holding = loop.run_in_executor(None, never.wait)
     try:
-        await app._keep_watchdog(asyncio.Event())  # noqa: SLF001 -- the wiring's own loop
+        await app._keep_watchdog(asyncio.Event(), watch())  # noqa: SLF001 -- the wiring's own loop
     finally:
         never.set()
         await holding
@@ -39,10 +45,28 @@ async def test_no_sign_of_life_without_threads(manager: socket.socket) -> None:
     manager.close()
 
 
+async def test_no_sign_of_life_when_the_disk_is_silent_for_too_long(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that answer are not enough: a disk that hangs for minutes ends in a new start."""
+    never = threading.Event()
+    monkeypatch.setattr(disk_watch, "_try_all", lambda _: never.wait() and None)
+    silent = watch()
+    looking = asyncio.create_task(silent.look())
+    try:
+        await app._keep_watchdog(asyncio.Event(), silent)  # noqa: SLF001 -- as above
+    finally:
+        never.set()
+        await looking
+
+    assert manager.recv(100) == b"WATCHDOG=1"
+    manager.close()
+
+
 async def test_signs_of_life_until_the_stop(manager: socket.socket) -> None:
     """With threads that answer, the watchdog is told again and again, until the agent stops."""
     stop = asyncio.Event()
-    keeping = asyncio.create_task(app._keep_watchdog(stop))  # noqa: SLF001 -- as above
+    keeping = asyncio.create_task(app._keep_watchdog(stop, watch()))  # noqa: SLF001 -- as above
     loop = asyncio.get_running_loop()
     for _ in range(10):
         assert await loop.run_in_executor(None, manager.recv, 100) == b"WATCHDOG=1"

@@ -9,7 +9,7 @@ import pytest
 
 from edge_agent import app
 from edge_agent.adapters.control_socket import Command, Snapshot, ask
-from edge_agent.adapters.task_keeper import DISK_FULL
+from edge_agent.adapters.disk_word import DISK_FULL
 from edge_agent.config import load_config
 from edge_agent.errors import AgentNotRunningError
 from edge_agent.ports import DockingOutcome
