@@ -67,8 +67,6 @@ class Site:
         self.control_socket = self.root / "dock" / "control.socket"
         self.mqtt_port = free_port()
         self.https_port = free_port()
-        # What the dock is told, until `prepare`: a test puts a bad network between.
-        self.dock_mqtt_port, self.dock_https_port = self.mqtt_port, self.https_port
         self.console_port = free_port(options.console_port)
         # Where the dock finds them: other ports where something stands between.
         self.dock_mqtt_port, self.dock_https_port = self.mqtt_port, self.https_port

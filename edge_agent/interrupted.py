@@ -11,7 +11,7 @@ from edge_agent.ingest.files import FileId, FileRow, FileState
 from edge_agent.ingest.grouping import group_clips
 from edge_agent.ingest.inventory import FoundClip, FoundFile, found_file
 from edge_agent.ingest.profile import Profile
-from edge_agent.manifest.sealing import Content, DockingFacts, SealedManifest, seal_docking
+from edge_agent.manifest.sealing import Content, DockingFacts, seal_docking
 from edge_agent.manifest.settling import Seen, Settlement, held_back, settle, unfinished
 from edge_agent.ports import (
     DockingOutcome,
@@ -21,6 +21,7 @@ from edge_agent.ports import (
     OutcomeKind,
 )
 from protocol.findings import Finding, FindingCode
+from protocol.identifiers import ManifestId
 from protocol.manifest import ClockFacts, IncompleteReason
 
 _NO_ZONE: Final = ZoneInfo("UTC")
@@ -103,7 +104,7 @@ async def seal(
     settings: DockingSettings,
     *,
     lost: Iterable[FileId] = (),
-) -> tuple[SealedManifest, ...]:
+) -> tuple[ManifestId, ...]:
     """End a docking in the journal with its manifests; *lost* as in `DockingJournal.seal`."""
     docked_at = datetime.fromtimestamp(opened.docked_at_ms / 1000, UTC)
     ended_at = ports.clock()
@@ -140,7 +141,7 @@ def outcome(
     kind: OutcomeKind,
     opened: OpenDocking,
     content: Content,
-    sealed: Iterable[SealedManifest],
+    sealed: tuple[ManifestId, ...],
     *,
     problem: tuple[str | None, str] = (None, ""),
 ) -> DockingOutcome:
@@ -153,7 +154,7 @@ def outcome(
         docking_id=opened.docking_id,
         recorder=opened.recorder,
         officer=opened.officer,
-        manifest_ids=tuple(one.manifest.manifest_id for one in sealed),
+        manifest_ids=sealed,
         known_manifest_ids=frozenset(known.manifest_id for known in settlement.known),
         incomplete_files=len(settlement.incomplete),
         findings=(*content.findings, *settlement.findings),

@@ -105,11 +105,11 @@ class DockingJournal(Protocol):
     async def seal(
         self,
         docking_id: DockingId,
-        build: Callable[[ChainHead], Sequence[SealedManifest]],
+        build: Callable[[ChainHead], Iterable[SealedManifest]],
         *,
         ended_at_ms: int,
         lost: Sequence[FileId] = (),
-    ) -> tuple[SealedManifest, ...]:
+    ) -> tuple[ManifestId, ...]:
         """End a docking with its manifests, all or nothing."""
 
 

@@ -9,6 +9,7 @@ import contextlib
 import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,8 @@ VERSION: Final = 2
 _SCHEMA: Final = Path(__file__).with_name("journal_schema.sql")
 _BUSY_TIMEOUT_MS: Final = 30_000
 _MAX_FACTS_BYTES: Final = 64 * 1024
+# So few that nobody waits for the event loop while a recorder of 100,000 files is looked up.
+_ROWS_AT_ONCE: Final = 500
 _ROW: Final = (
     "SELECT file_id, path, size_bytes, mtime_ns, generation, docking_id, state, verified_bytes,"
     " prefix_sha256, sha256, sm3, evidence, fingerprint, lost, marked, same_as, manifest_id"
@@ -129,22 +132,25 @@ class Journal:
 
     async def known_files(self, device: Device) -> tuple[FileRow, ...]:
         """Return every file of a recorder that was ever begun."""
+        of_device = (device.model, device.serial)
+        salvaged: dict[str, list[ByteRange]] = defaultdict(list)
+        known: list[FileRow] = []
         async with self.transaction() as connection:
-            rows = await connection.execute_fetchall(
-                f"{_ROW} WHERE model = ? AND serial = ?", (device.model, device.serial)
-            )
             parts = await connection.execute_fetchall(
                 "SELECT file_id, offset_bytes, salvaged_range.size_bytes, salvaged_range.sha256"
                 " FROM salvaged_range JOIN file USING (file_id)"
                 " WHERE model = ? AND serial = ? ORDER BY offset_bytes",
-                (device.model, device.serial),
+                of_device,
             )
-        salvaged: dict[str, list[ByteRange]] = defaultdict(list)
-        for file_id, offset_bytes, size_bytes, sha256 in parts:
-            salvaged[file_id].append(
-                ByteRange(offset_bytes=offset_bytes, size_bytes=size_bytes, sha256=sha256)
-            )
-        return tuple(_file_row(row, salvaged.get(row["file_id"], ())) for row in rows)
+            for file_id, offset_bytes, size_bytes, sha256 in parts:
+                salvaged[file_id].append(
+                    ByteRange(offset_bytes=offset_bytes, size_bytes=size_bytes, sha256=sha256)
+                )
+            query = f"{_ROW} WHERE model = ? AND serial = ?"
+            async with connection.execute(query, of_device) as found:
+                while rows := await found.fetchmany(_ROWS_AT_ONCE):
+                    known += [_file_row(row, salvaged.get(row["file_id"], ())) for row in rows]
+        return tuple(known)
 
     async def find_content(self, device: Device, sha256: str) -> FileRow | None:
         """Return the file of a recorder that stands for a content, if we have or had it."""
@@ -263,16 +269,17 @@ class Journal:
     async def seal(
         self,
         docking_id: DockingId,
-        build: Callable[[ChainHead], Sequence[SealedManifest]],
+        build: Callable[[ChainHead], Iterable[SealedManifest]],
         *,
         ended_at_ms: int,
         lost: Sequence[FileId] = (),
-    ) -> tuple[SealedManifest, ...]:
+    ) -> tuple[ManifestId, ...]:
         """End a docking: put its manifests into the outbox and claim their files, all or nothing.
 
         Args:
             docking_id: An open one.
-            build: Pure; called in a thread with the head of the chain.
+            build: Pure; called with the head of the chain, and asked in a thread for one manifest
+                after the other.
             ended_at_ms: When the recorder was done with, Unix time.
             lost: Unfinished files that the manifests say are gone from the recorder.
 
@@ -280,9 +287,11 @@ class Journal:
             JournalContradictionError: The docking is not open, or a file is not staged.
         """
         async with self.transaction() as connection:
-            sealed = tuple(await asyncio.to_thread(build, await _head(connection)))
-            for one in sealed:
+            sealed: list[ManifestId] = []
+            manifests = iter(build(await _head(connection)))
+            while (one := await asyncio.to_thread(next, manifests, None)) is not None:
                 await _insert_manifest(connection, one)
+                sealed.append(one.manifest.manifest_id)
             await connection.executemany(
                 "UPDATE file SET lost = 1 WHERE file_id = ? AND state = 'copying'",
                 [(file_id,) for file_id in lost],
@@ -294,7 +303,7 @@ class Journal:
             )
             if ended.rowcount != 1:
                 raise JournalContradictionError(f"docking {docking_id} is not open")
-        return sealed
+        return tuple(sealed)
 
     async def _change(self, statement: str, values: Sequence[object]) -> None:
         async with self.transaction() as connection:
@@ -384,7 +393,7 @@ def _file_row(row: sqlite3.Row, salvaged: Iterable[ByteRange] = ()) -> FileRow:
             mtime_ns=row["mtime_ns"],
             generation=row["generation"],
         ),
-        docking_id=DockingId(row["docking_id"]),
+        docking_id=DockingId(_shared(row["docking_id"])),
         state=FileState(row["state"]),
         verified_bytes=row["verified_bytes"],
         prefix_sha256=row["prefix_sha256"],
@@ -392,8 +401,14 @@ def _file_row(row: sqlite3.Row, salvaged: Iterable[ByteRange] = ()) -> FileRow:
         evidence=None if evidence is None else EvidenceLevel(evidence),
         marked=bool(row["marked"]),
         same_as=None if same_as is None else FileId(same_as),
-        manifest_id=None if manifest_id is None else ManifestId(manifest_id),
+        manifest_id=None if manifest_id is None else ManifestId(_shared(manifest_id)),
         fingerprint=row["fingerprint"],
         lost=bool(row["lost"]),
         salvaged=tuple(salvaged),
     )
+
+
+@lru_cache(maxsize=1024)
+def _shared(text: str) -> str:
+    """Return the first of equal texts: what stands in 100,000 rows is kept once."""
+    return text

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -164,7 +165,8 @@ def take_inventory(
         if entry.kind is EntryKind.DIRECTORY:
             continue
         key = _key(entry)
-        key = replace(key, generation=(generations or {}).get(key, 0))
+        if generations and (generation := generations.get(key)):
+            key = replace(key, generation=generation)
         facts = profile.read_name(key.path)
         refusal = _refusal(entry, known_name=facts is not None)
         if refusal is not None:
@@ -229,7 +231,14 @@ def _identity_group(facts: NameFacts, profile: Profile, what: str) -> str | None
     name = what
     if not isinstance(profile.identity, KeyValueIdentity):
         name = (profile.identity.serial if what == "serial" else profile.identity.officer) or what
-    return facts.groups.get(name)
+    told = facts.groups.get(name)
+    return None if told is None else _shared(told)
+
+
+@lru_cache(maxsize=64)
+def _shared(text: str) -> str:
+    """Return the first of equal texts: what stands in 100,000 names is kept once."""
+    return text
 
 
 def _refusal(entry: RawEntry, *, known_name: bool) -> Finding | None:

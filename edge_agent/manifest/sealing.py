@@ -57,6 +57,8 @@ T = TypeVar("T", bound=Struct)
 PART_BYTES: Final = 8 * 1024 * 1024
 # Other names of one recording's contents; what is more is listed as known in a later part.
 ALIAS_BYTES: Final = 256 * 1024
+# As long as any: what a recording takes is known before it is claimed.
+_SOME_ID: Final = RecordingId("00000000-0000-7000-8000-000000000000")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +109,11 @@ def seal_docking(
     key: SigningKey,
     mint: Mint,
     sealed_at: datetime,
-) -> tuple[SealedManifest, ...]:
-    """Return the manifests of one docking, in order: at least one, as many as are needed.
+) -> Iterator[SealedManifest]:
+    """Yield the manifests of one docking, in order: at least one, as many as are needed.
 
-    A recording is never split over two of them.
+    A recording is never split over two of them. Each is built when it is asked for: a docking of
+    100,000 files is never in memory as a whole.
 
     Args:
         facts: Of the docking.
@@ -121,8 +124,9 @@ def seal_docking(
         sealed_at: Now, aware.
     """
     parts = _fill_parts(facts, content, mint)
-    sealed: list[SealedManifest] = []
     for number, part in enumerate(parts, start=1):
+        recordings = tuple(part.recordings(facts, mint))
+        other_files = tuple(part.other_files())
         manifest = Manifest(
             manifest_id=part.manifest_id,
             dock=facts.dock,
@@ -139,10 +143,10 @@ def seal_docking(
             officer=facts.officer,
             clock=facts.clock,
             isolation=facts.isolation,
-            evidence_level=part.proved_level(facts.evidence_level),
+            evidence_level=_proved_level(facts.evidence_level, recordings, other_files),
             agent=facts.agent,
-            recordings=tuple(part.recordings),
-            other_files=tuple(part.other_files),
+            recordings=recordings,
+            other_files=other_files,
             known=tuple(part.known),
             not_taken=tuple(part.not_taken),
             incomplete=tuple(part.incomplete),
@@ -150,29 +154,32 @@ def seal_docking(
         )
         payload = strict_json.encode(manifest)
         head = ChainHead(sequence=manifest.sequence, payload_sha256=sha256_hex(payload))
-        sealed.append(
-            SealedManifest(
-                manifest=manifest,
-                payload_sha256=head.payload_sha256,
-                envelope=envelope.seal(payload, Statement.MANIFEST, key),
-                claims=tuple(part.claims),
-            )
+        yield SealedManifest(
+            manifest=manifest,
+            payload_sha256=head.payload_sha256,
+            envelope=envelope.seal(payload, Statement.MANIFEST, key),
+            claims=tuple(part.claims()),
         )
-    return tuple(sealed)
+
+
+def _proved_level(
+    requested: EvidenceLevel, recordings: Iterable[Recording], other_files: Iterable[StagedFile]
+) -> EvidenceLevel:
+    clips = (clip.file for recording in recordings for clip in recording.clips)
+    levels = (file.evidence for file in (*clips, *other_files))
+    return min((requested, *levels), key=lambda level: level.value)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Part:
-    """One manifest that is being filled."""
+    """One manifest that is being filled, with what it claims as it was settled."""
 
     manifest_id: ManifestId
-    recordings: list[Recording] = field(default_factory=list)
-    other_files: list[StagedFile] = field(default_factory=list)
+    claimed: list[ClaimedRecording | ClaimedFile] = field(default_factory=list)
     known: list[KnownFile] = field(default_factory=list)
     not_taken: list[NotTaken] = field(default_factory=list)
     incomplete: list[Incomplete] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    claims: list[FileId] = field(default_factory=list)
     files: int = 0
     weight_bytes: int = 0
     paths: set[bytes] = field(default_factory=set)
@@ -183,37 +190,42 @@ class _Part:
 
     def takes(self, unit: "_Unit") -> bool:
         return (
-            self.files + len(unit.files) <= MAX_FILES
+            self.files + unit.files <= MAX_FILES
             and self.has_room(unit.weight_bytes)
             and self.paths.isdisjoint(unit.paths)
         )
 
     def add(self, unit: "_Unit") -> None:
-        if isinstance(unit.value, Recording):
-            self.recordings.append(unit.value)
-        else:
-            self.other_files.append(unit.value)
-        self.claims += unit.claims
-        self.files += len(unit.files)
+        self.claimed.append(unit.claimed)
+        self.files += unit.files
         self.weight_bytes += unit.weight_bytes
         self.paths |= unit.paths
 
-    def proved_level(self, requested: EvidenceLevel) -> EvidenceLevel:
-        clips = (clip.file for recording in self.recordings for clip in recording.clips)
-        levels = [file.evidence for file in (*clips, *self.other_files)]
-        return min((requested, *levels), key=lambda level: level.value)
+    def recordings(self, facts: DockingFacts, mint: Mint) -> Iterator[Recording]:
+        for one in self.claimed:
+            if isinstance(one, ClaimedRecording):
+                yield _recording(one, facts, RecordingId(mint()))
+
+    def other_files(self) -> Iterator[StagedFile]:
+        for one in self.claimed:
+            if isinstance(one, ClaimedFile):
+                yield _staged(one, _room_for_names([one])[0])
+
+    def claims(self) -> Iterator[FileId]:
+        for file in (file for one in self.claimed for file in _files_of(one)):
+            yield file.row.file_id
+            yield from (row.file_id for row in file.also)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Unit:
-    """What goes into one manifest whole: a recording or another file.
+    """What goes into one manifest whole, a recording or another file, and what it takes there.
 
     ``spilled`` are names for which there was no room beside their content.
     """
 
-    value: Recording | StagedFile
-    files: tuple[StagedFile, ...]
-    claims: tuple[FileId, ...]
+    claimed: ClaimedRecording | ClaimedFile
+    files: int
     spilled: tuple[FileRow, ...]
     weight_bytes: int
     paths: frozenset[bytes]
@@ -222,10 +234,13 @@ class _Unit:
 def _fill_parts(facts: DockingFacts, content: Content, mint: Mint) -> list[_Part]:
     parts = [_Part(manifest_id=ManifestId(mint()))]
     spilled: list[KnownFile] = []
-    for unit in _units(facts, content.settlement, mint):
+    for unit in _units(facts, content.settlement):
         # A file that changed since an earlier docking has one path and two contents.
         part = next((one for one in parts[-2:] if one.takes(unit)), None)
         if part is None:
+            # Nobody looks any more at what is in those before the last two.
+            for full in parts[-2:-1]:
+                full.paths = set()
             part = _Part(manifest_id=ManifestId(mint()))
             parts.append(part)
         part.add(unit)
@@ -264,22 +279,44 @@ def _spread(
         parts[index].weight_bytes += weight_bytes
 
 
-def _units(facts: DockingFacts, settlement: Settlement, mint: Mint) -> Iterator[_Unit]:
+def _units(facts: DockingFacts, settlement: Settlement) -> Iterator[_Unit]:
     for claimed in settlement.recordings:
-        yield _recording_unit(facts, claimed, mint)
+        recording = _recording(claimed, facts, _SOME_ID)
+        yield _unit(claimed, recording, [clip.file for clip in recording.clips])
     for file in settlement.others:
-        names, spilled = _room_for_names([file])
-        staged = _staged(file, names)
-        yield _unit(staged, (staged,), [file], spilled)
+        staged = _staged(file, _room_for_names([file])[0])
+        yield _unit(file, staged, [staged])
 
 
-def _recording_unit(facts: DockingFacts, claimed: ClaimedRecording, mint: Mint) -> _Unit:
-    files = [one.file for one in claimed.clips]
-    names, spilled = _room_for_names(files)
+def _unit(
+    claimed: ClaimedRecording | ClaimedFile,
+    value: Recording | StagedFile,
+    staged: Sequence[StagedFile],
+) -> _Unit:
+    _, spilled = _room_for_names(_files_of(claimed))
+    return _Unit(
+        claimed=claimed,
+        files=len(staged),
+        spilled=spilled,
+        weight_bytes=len(strict_json.encode(value)),
+        paths=frozenset(exact_path(n) for file in staged for n in (file.name, *file.also_named)),
+    )
+
+
+def _files_of(claimed: ClaimedRecording | ClaimedFile) -> list[ClaimedFile]:
+    if isinstance(claimed, ClaimedFile):
+        return [claimed]
+    return [one.file for one in claimed.clips]
+
+
+def _recording(
+    claimed: ClaimedRecording, facts: DockingFacts, recording_id: RecordingId
+) -> Recording:
+    names, _ = _room_for_names(_files_of(claimed))
     first = claimed.clips[0].clip
     recorded_on, basis = date_recording(first, facts)
-    recording = Recording(
-        recording_id=RecordingId(mint()),
+    return Recording(
+        recording_id=recording_id,
         clips=tuple(
             Clip(
                 file=_staged(one.file, names),
@@ -296,27 +333,10 @@ def _recording_unit(facts: DockingFacts, claimed: ClaimedRecording, mint: Mint) 
         officer=_officer_of(first) or facts.officer,
         complete=claimed.complete,
     )
-    return _unit(recording, tuple(clip.file for clip in recording.clips), files, spilled)
-
-
-def _unit(
-    value: Recording | StagedFile,
-    staged: tuple[StagedFile, ...],
-    files: Sequence[ClaimedFile],
-    spilled: tuple[FileRow, ...],
-) -> _Unit:
-    return _Unit(
-        value=value,
-        files=staged,
-        claims=tuple(row.file_id for file in files for row in (file.row, *file.also)),
-        spilled=spilled,
-        weight_bytes=len(strict_json.encode(value)),
-        paths=frozenset(exact_path(n) for file in staged for n in (file.name, *file.also_named)),
-    )
 
 
 def _room_for_names(
-    files: Iterable[ClaimedFile],
+    files: Sequence[ClaimedFile],
 ) -> tuple[set[FileId], tuple[FileRow, ...]]:
     """Return which other names are listed beside their content, and the rows of those that are not.
 

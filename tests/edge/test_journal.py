@@ -1,6 +1,6 @@
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -60,7 +60,7 @@ async def only_row(journal: Journal) -> FileRow:
 
 def manifests(
     journal_rows: Sequence[FileRow], head: ChainHead, docking: int = 1, *, first: int = 0
-) -> tuple[SealedManifest, ...]:
+) -> Iterator[SealedManifest]:
     facts = DockingFacts(
         dock=DOCK,
         docking_id=docking_id(docking),
@@ -179,7 +179,7 @@ async def test_a_duplicate_shares_its_contents_fate(journal: Journal) -> None:
     rows = {row.file_id: row for row in await journal.known_files(OWNER)}
     assert rows[B].same_as == A
     assert {row.state for row in rows.values()} == {FileState.CLAIMED}
-    assert {row.manifest_id for row in rows.values()} == {sealed.manifest.manifest_id}
+    assert {row.manifest_id for row in rows.values()} == {sealed}
     assert rows[B].digests == DIGESTS
     found = await journal.find_content(OWNER, DIGESTS.sha256)
     assert found is not None
@@ -243,9 +243,10 @@ async def test_manifests_make_a_chain(journal: Journal) -> None:
 
         def build(head: ChainHead, number: int = number) -> Sequence[SealedManifest]:
             heads.append(head)
-            return manifests((), head, number)
+            sealed.extend(manifests((), head, number))
+            return sealed[-1:]
 
-        sealed += await journal.seal(docking_id(number), build, ended_at_ms=9)
+        await journal.seal(docking_id(number), build, ended_at_ms=9)
 
     assert heads[0] == GENESIS
     assert heads[1].sequence == 1
@@ -258,11 +259,11 @@ async def test_sealing_is_all_or_nothing(journal: Journal) -> None:
     await begin(journal, A, B)
     await journal.staged(A, digests=DIGESTS, evidence=L2, fingerprint=PRINT)
     row = next(row for row in await journal.known_files(OWNER) if row.file_id == A)
-    claims = manifests([row], GENESIS)
+    [claims] = manifests([row], GENESIS)
     wrong = SealedManifest(
-        manifest=claims[0].manifest,
-        payload_sha256=claims[0].payload_sha256,
-        envelope=claims[0].envelope,
+        manifest=claims.manifest,
+        payload_sha256=claims.payload_sha256,
+        envelope=claims.envelope,
         claims=(A, B),
     )
 

@@ -73,7 +73,9 @@ def minting() -> Callable[[], str]:
 
 def seal(content: Content, head: ChainHead = GENESIS) -> tuple[SealedManifest, ...]:
     """Seal, and check all that must hold of any docking's manifests."""
-    sealed = seal_docking(facts(), content, head, key=DOCK_KEY, mint=minting(), sealed_at=DOCKED_AT)
+    sealed = tuple(
+        seal_docking(facts(), content, head, key=DOCK_KEY, mint=minting(), sealed_at=DOCKED_AT)
+    )
     for number, one in enumerate(sealed, start=1):
         assert len(one.envelope) <= MAX_ENVELOPE_BYTES
         parts = take_apart(one.envelope)
