@@ -38,7 +38,7 @@ bench: packages-bench venv-dev venv-peers assets ## the measured figures beside 
 	@$(PY) -m bench $(ARGS)
 
 .PHONY: soak
-soak: packages-test venv-dev assets ## half an hour of everything going wrong at random, then all is checked
+soak: packages-test venv-dev assets ## hours of faults at every disk operation, then everything at random for half an hour and 1,000 kills
 	@$(PY) -m soak $(ARGS)
 
 .PHONY: clean

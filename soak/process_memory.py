@@ -6,6 +6,9 @@ from typing import Final
 
 from demo.programs import Program
 
+# What a dock with 24 bays, 100,000 files or a clip of 200 GB stays below.
+MOST_MEMORY_BYTES: Final = 200 << 20
+
 _MIB: Final = 1 << 20
 
 

@@ -50,11 +50,13 @@ class Habits:
     Attributes:
         clips: How many clips a recording has at most.
         large_clip_bytes: The size of the largest clips; most are much smaller.
+        large_photo_bytes: The size of the largest photographs.
         is_odd: Hostile names and clocks that were lost, too.
     """
 
     clips: int = 3
     large_clip_bytes: int = 3 * MIB
+    large_photo_bytes: int = 64 * KIB
     is_odd: bool = False
 
 
@@ -80,12 +82,12 @@ class WornRecorder:
         self._dice = random.Random(f"{seed} recorder {number}")
         self._now = _FIRST_MORNING
         self._sequence = 0
-        self._kept: list[Original] = []
+        self._kept: dict[bytes, Original] = {}
 
     @property
     def on_card(self) -> tuple[Original, ...]:
         """What is on the volume now."""
-        return tuple(self._kept)
+        return tuple(self._kept.values())
 
     def film(self) -> None:
         """Be worn for a while: one recording at least, and whatever else comes."""
@@ -97,12 +99,33 @@ class WornRecorder:
         for _ in range(dice.randint(1, 2)):
             self._record(dice.randint(1, self._habits.clips))
         for _ in range(dice.randint(0, 3)):
-            self._take_photo()
+            self.take_photo()
         if not dice.randrange(3):
             self._mark_a_clip()
         self._write_log()
         if self._habits.is_odd:
             self._be_odd()
+
+    def take_photo(self) -> None:
+        """Take a photograph; now and then it has no byte, because the battery was empty."""
+        self._now += timedelta(minutes=1)
+        self._sequence += 1
+        most = self._habits.large_photo_bytes
+        size_bytes = self._dice.choice([0, *(self._dice.randint(1, most) for _ in range(5))])
+        self._write(self._clip_name("JPG"), self._dice.randbytes(size_bytes))
+
+    def film_darkness(self, size_bytes: int) -> None:
+        """Film one clip of nothing but zeros, which takes no room on the volume."""
+        self._now += timedelta(hours=1)
+        self._sequence += 1
+        path, digest = self._clip_name("MP4"), hashlib.sha256()
+        zeros = memoryview(bytes(MIB))
+        for offset in range(0, size_bytes, MIB):
+            digest.update(zeros[: size_bytes - offset])
+        self._on_disk(path).parent.mkdir(parents=True, exist_ok=True)
+        with self._on_disk(path).open("wb") as clip:
+            clip.truncate(size_bytes)
+        self._remember(path, size_bytes, digest.hexdigest())
 
     def erase(self) -> None:
         """Let the wearer empty the volume; the record stays."""
@@ -115,64 +138,56 @@ class WornRecorder:
             self._sequence += 1
             self._write(self._clip_name("MP4"), content, after_s=_CLIP_S)
 
-    def _take_photo(self) -> None:
-        self._now += timedelta(minutes=1)
-        self._sequence += 1
-        # A photograph now and then has no byte: the battery was empty.
-        size_bytes = self._dice.choice([0, *(self._dice.randint(1, 64 * KIB) for _ in range(5))])
-        self._write(self._clip_name("JPG"), self._dice.randbytes(size_bytes))
-
     def _mark_a_clip(self) -> None:
-        clips = [one for one in self._kept if one.path.endswith(b"MP4") and b"IMP" not in one.path]
-        if not clips:
-            return
-        path = self._dice.choice(clips).path
-        marked = path.replace(b".MP4", b"IMP.MP4")
-        if marked not in {one.path for one in self._kept}:
-            self._write(marked, self._on_disk(path).read_bytes())
+        clips = [path for path in self._kept if path.endswith(b"MP4") and b"IMP" not in path]
+        if clips:
+            path = self._dice.choice(clips)
+            self._write(path.replace(b".MP4", b"IMP.MP4"), self._on_disk(path).read_bytes())
 
     def _write_log(self) -> None:
         path = f"LOG/{self._now:%Y%m%d}.LOG".encode()
         lines = f"{self.registered.serial} {self._now} {self._sequence}\n".encode()
-        if path not in {one.path for one in self._kept}:
-            self._write(path, lines)
+        self._write(path, lines)
 
     def _be_odd(self) -> None:
         if not self._dice.randrange(3):
             name = b"NOTES/" + self._dice.choice(_HOSTILE)
-            if name not in {one.path for one in self._kept}:
-                self._write(name, self._dice.randbytes(self._dice.randint(1, 4 * KIB)))
+            self._write(name, self._dice.randbytes(self._dice.randint(1, 4 * KIB)))
 
     def _content(self) -> bytes:
         """Return a clip; now and then one that was there before, or that every recorder has."""
         if not self._dice.randrange(20):
             return b"the same on every recorder" * 1000
-        before = [one for one in self._kept if one.size_bytes and one.path.endswith(b"MP4")]
+        before = [path for path, one in self._kept.items() if one.size_bytes and b"MP4" in path]
         if before and not self._dice.randrange(20):
-            return self._on_disk(self._dice.choice(before).path).read_bytes()
+            return self._on_disk(self._dice.choice(before)).read_bytes()
         most = self._habits.large_clip_bytes
         return self._dice.randbytes(int(most ** self._dice.uniform(0.5, 1)))
 
     def _clip_name(self, suffix: str) -> bytes:
         officer, serial = self.registered.officer, self.registered.serial
         stamp = f"{self._now:%Y%m%d%H%M%S}"
-        return f"DCIM/100MEDIA/{officer}_{serial}_{stamp}_{self._sequence:04d}.{suffix}".encode()
+        number = self._sequence % 10_000
+        return f"DCIM/100MEDIA/{officer}_{serial}_{stamp}_{number:04d}.{suffix}".encode()
 
     def _write(self, path: bytes, content: bytes, *, after_s: int = 0) -> None:
+        """Write a file, unless there is one of that name: a clock may show a time twice."""
         self._now += timedelta(seconds=after_s)
+        if path in self._kept:
+            return
         file = self._on_disk(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
+        self._remember(path, len(content), hashlib.sha256(content).hexdigest())
+
+    def _remember(self, path: bytes, size_bytes: int, sha256: str) -> None:
         seconds = self._now.timestamp()
-        os.utime(file, (seconds, seconds))
+        os.utime(self._on_disk(path), (seconds, seconds))
         original = Original(
-            serial=self.registered.serial,
-            path=path,
-            size_bytes=len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
+            serial=self.registered.serial, path=path, size_bytes=size_bytes, sha256=sha256
         )
         self.originals.append(original)
-        self._kept.append(original)
+        self._kept[path] = original
 
     def _on_disk(self, path: bytes) -> Path:
         return self.folder / os.fsdecode(path)

@@ -32,6 +32,18 @@ class SmallDisk:
         (self._root / _FILLER).unlink(missing_ok=True)
 
 
+def unmount_below(folder: Path) -> None:
+    """Unmount what a run that was killed left mounted somewhere below *folder*.
+
+    Raises:
+        OSError: The kernel does not let us.
+    """
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    for target in (Path(line.split()[1].encode().decode("unicode_escape")) for line in mounts):
+        if target.is_relative_to(folder.resolve()):
+            _run("umount", "--lazy", str(target))
+
+
 @contextlib.contextmanager
 def small_disk(folder: Path, *, size_bytes: int) -> Iterator[SmallDisk]:
     """Mount a new disk at *folder* for the length of the block. Only root may.

@@ -107,7 +107,7 @@ class Station:
         """
         deadline_s = time.monotonic() + patience_s
         unseen = {one.folder for one in self.recorders}
-        while unseen or leftovers(places_of(self.site)) or self._pending():
+        while unseen or self._pending() or leftovers(places_of(self.site)):
             for bay in self._released_bays():
                 recorder = self.pull(bay)
                 self.released += 1

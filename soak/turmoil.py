@@ -4,7 +4,6 @@ import contextlib
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,26 +12,19 @@ from soak.bad_network import BadNetwork, bad_network
 from soak.checker import check, find_bags
 from soak.killing import Killer
 from soak.mischief import Mischief
-from soak.process_memory import Peaks
+from soak.process_memory import MOST_MEMORY_BYTES, Peaks
 from soak.recorders import MIB, Habits, WornRecorder, worn_recorders
+from soak.result import Result
 from soak.small_disk import SmallDisk, small_disk
 from soak.station import Station, StationError, places_of
 
 BAYS: Final = 8
 RECORDERS: Final = 11
-MOST_MEMORY_BYTES: Final = 200 * MIB
+KILLS_PER_MINUTE: Final = 1_000 / 30
 
 _PATIENCE_S: Final = 600
 _LINE_EVERY_S: Final = 10
 _DISK_BYTES: Final = 2 << 30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What was done, by name, and every fault that was found."""
-
-    rows: tuple[tuple[str, str], ...]
-    faults: tuple[str, ...]
 
 
 def run_turmoil(root: Path, *, seed: int, minutes: float) -> Result:
@@ -41,7 +33,8 @@ def run_turmoil(root: Path, *, seed: int, minutes: float) -> Result:
     Args:
         root: Where everything is put; it stays.
         seed: Of all dice.
-        minutes: How long until it is left in peace.
+        minutes: How long until it is left in peace; longer, until there were 1,000 kills for every
+            half an hour.
     """
     habits = Habits(clips=3, large_clip_bytes=12 * MIB, is_odd=True)
     recorders = list(worn_recorders(root / "recorders", RECORDERS, seed=seed, habits=habits))
@@ -74,7 +67,10 @@ def _use(
     faults: list[str] = []
     started_s = said_s = time.monotonic()
     try:
-        while time.monotonic() < started_s + 60 * minutes and not station.faults:
+        while not station.faults and (
+            time.monotonic() < started_s + 60 * minutes
+            or killer.kills.total() < KILLS_PER_MINUTE * minutes
+        ):
             mischief.go_on()
             peaks.look(site.edge, site.server)
             if time.monotonic() >= said_s + _LINE_EVERY_S:

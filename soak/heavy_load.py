@@ -1,0 +1,68 @@
+"""Much at once for one dock: all its bays, many files, a large one."""
+
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.site import Site, SiteOptions
+from soak.checker import check
+from soak.process_memory import MOST_MEMORY_BYTES, Peaks
+from soak.recorders import KIB, Habits, WornRecorder, worn_recorders
+from soak.result import Result
+from soak.station import Station, StationError, places_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What is docked at once.
+
+    Attributes:
+        bays: How many, each with a recorder.
+        photos: How many one of the recorders holds.
+        large_clip_bytes: The size of a clip on another one; 0: there is none.
+        patience_s: How long all may take.
+    """
+
+    bays: int
+    photos: int
+    large_clip_bytes: int
+    patience_s: float
+
+
+def carry(root: Path, load: Load, *, seed: int) -> Result:
+    """Dock everything at once, wait until all is archived, and check it and the dock's memory."""
+    habits = Habits(large_photo_bytes=KIB)
+    recorders = list(worn_recorders(root / "recorders", load.bays, seed=seed, habits=habits))
+    for _ in range(load.photos):
+        recorders[0].take_photo()
+    if load.large_clip_bytes:
+        recorders[1].film_darkness(load.large_clip_bytes)
+    site = _site(root, recorders)
+    site.prepare()
+    station, peaks, faults = Station(site, recorders, random.Random(seed)), Peaks(), []
+    started_s = time.monotonic()
+    try:
+        site.start_archive()
+        site.start_dock()
+        station.fill_bays()
+        station.finish(patience_s=load.patience_s)
+    except StationError as error:
+        faults.append(str(error))
+    finally:
+        took_s = time.monotonic() - started_s
+        peaks.look(site.edge, site.server)
+        site.stop()
+    originals = [original for one in recorders for original in one.originals]
+    faults += [*station.faults, *check(originals, places_of(site))]
+    return _result(f"{load.bays} bays, {len(originals):,} files", took_s, peaks, faults)
+
+
+def _site(root: Path, recorders: list[WornRecorder]) -> Site:
+    options = SiteOptions(bays=len(recorders))
+    return Site(root / "site", [one.registered for one in recorders], options)
+
+
+def _result(what: str, took_s: float, peaks: Peaks, faults: list[str]) -> Result:
+    rows = ((what, f"{took_s:,.0f} s"), *((f"{what}: {name}", told) for name, told in peaks.rows()))
+    return Result(rows=rows, faults=(*faults, *peaks.above(MOST_MEMORY_BYTES)))
