@@ -29,6 +29,7 @@ from edge_agent.adapters.directory_volume import DirectoryVolume
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.salvage_disk import SalvageDisk
 from edge_agent.adapters.staging_disk import StagingDisk
+from edge_agent.adapters.staging_way import choose_way
 from edge_agent.adapters.vitals import AGENT
 from edge_agent.config import load_profiles
 from edge_agent.docking import run_docking
@@ -128,7 +129,7 @@ def _told(found: Ingested) -> dict[str, object]:
 
 async def _measure(volumes: Sequence[Path], root: Path, level: EvidenceLevel) -> Ingested:
     async with Journal.open(root / _JOURNAL) as journal:
-        ports, settings = _ports(journal, root / "staging", len(volumes)), _settings(level)
+        ports, settings = _ports(journal, root, len(volumes), level), _settings(level)
         with ExitStack() as stack:
             mounted = [stack.enter_context(DirectoryVolume.mount(one)) for one in volumes]
             cpu_before_s, began_s = cpu_s(), time.perf_counter()
@@ -161,13 +162,15 @@ async def _measure(volumes: Sequence[Path], root: Path, level: EvidenceLevel) ->
     )
 
 
-def _ports(journal: Journal, staging: Path, bays: int) -> DockingPorts:
+def _ports(journal: Journal, root: Path, bays: int, level: EvidenceLevel) -> DockingPorts:
+    staging = root / "staging"
+    way = choose_way(staging, reads_back=level is not EvidenceLevel.L1)
     registry = Registry(
         version=1, issued_at=datetime.now(UTC), recorders=tuple(map(_entry, range(1, bays + 1)))
     )
     return DockingPorts(
         journal=journal,
-        staging=StagingDisk(staging),
+        staging=StagingDisk(staging, way=way),
         salvaging=SalvageDisk(staging),
         find_recorder=registry.find_recorder,
         clock=lambda: datetime.now(UTC),

@@ -6,7 +6,16 @@ import os
 import sqlite3
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +42,7 @@ from edge_agent.adapters.registry_book import RegistryBook
 from edge_agent.adapters.room_queue import RoomQueue
 from edge_agent.adapters.salvage_disk import SalvageDisk
 from edge_agent.adapters.staging_disk import StagingDisk
+from edge_agent.adapters.staging_way import choose_way
 from edge_agent.adapters.storage_check import clear_staging, pair_storage
 from edge_agent.adapters.task_keeper import PART_FAILED, keep_running
 from edge_agent.adapters.tus_client import TusClient, UploadLimits, open_tus_client
@@ -45,6 +55,7 @@ from edge_agent.interrupted import close_interrupted_dockings
 from edge_agent.ports import DockingPorts, DockingSettings
 from protocol.envelope import keyring
 from protocol.identifiers import DockId, mint_uuid7, parse_dock
+from protocol.manifest import EvidenceLevel
 from runtime.keys import load_certificate_key, load_signing_key
 from runtime.link import LinkSettings
 from runtime.service import keep_watchdog, notify, stop_event
@@ -271,8 +282,10 @@ async def _assemble(config: EdgeConfig) -> AsyncIterator[_Agent]:
     limits = UploadLimits(max_bytes_s=config.uplink.max_upload_bytes_s)
     ballast = Ballast(config.storage.journal)
     await asyncio.to_thread(ballast.settle)
+    reads_back = config.ingest.evidence is not EvidenceLevel.L1
+    way = await asyncio.to_thread(choose_way, config.storage.staging, reads_back=reads_back)
     staging = await asyncio.to_thread(
-        StagingDisk, config.storage.staging, reserve_bytes=config.storage.min_free_bytes
+        StagingDisk, config.storage.staging, reserve_bytes=config.storage.min_free_bytes, way=way
     )
     async with (
         Journal.open(config.storage.journal) as journal,
@@ -344,7 +357,7 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
         vitals=vitals,
         on_sealed=uplink.manifest_sealed,
     )
-    bays += [BaySupervisor(_bay_settings(bay), parts) for bay in config.bays]
+    bays += [BaySupervisor(bay, parts) for bay in _bay_settings(config.bays)]
     return _Agent(
         uplink=uplink,
         uploads=uploads,
@@ -400,8 +413,15 @@ def _docking_settings(config: EdgeConfig, dock: DockId) -> DockingSettings:
     )
 
 
-def _bay_settings(bay: Bay) -> BaySettings:
-    return BaySettings(number=bay.number, path=bay.path, read_limit_bytes_s=bay.read_limit_bytes_s)
+def _bay_settings(bays: Iterable[Bay]) -> Iterator[BaySettings]:
+    turns = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(1))
+    for bay in bays:
+        yield BaySettings(
+            number=bay.number,
+            path=bay.path,
+            read_limit_bytes_s=bay.read_limit_bytes_s,
+            read_turn=contextlib.nullcontext() if bay.upstream is None else turns[bay.upstream],
+        )
 
 
 def _utc_now() -> datetime:

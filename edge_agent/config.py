@@ -100,12 +100,16 @@ class UplinkTable(_Table, frozen=True, kw_only=True):
 
 
 class Bay(_Table, frozen=True, kw_only=True):
-    """One bay; ``path`` is where its recorder's volume appears."""
+    """One bay; ``path`` is where its recorder's volume appears.
+
+    Bays that share a USB upstream, such as a High-Speed hub, name it by the same word.
+    """
 
     number: BayField
     source: Literal["directory"]
     path: Path
     read_limit_bytes_s: Rate | None = None
+    upstream: Text | None = None
 
 
 class Control(_Table, frozen=True, kw_only=True):

@@ -55,6 +55,7 @@ from edge_agent.ports import (
     OpenDocking,
     OutcomeKind,
 )
+from edge_agent.small_files import SmallFiles, batches
 from protocol.findings import MAX_DETAIL_CHARACTERS, Finding, FindingCode
 from protocol.identifiers import BayNumber
 from protocol.manifest import IncompleteReason, NotTaken, name_of
@@ -149,6 +150,9 @@ class _Docking:
             ports=ports,
             settings=settings,
             on_bytes=self._on_bytes,
+        )
+        self._small_files = SmallFiles(
+            volume, thread, opened.device, self._copier, ports=ports, settings=settings
         )
         self._salvager = FileSalvager(volume, thread, ports)
         self._report = report
@@ -277,25 +281,44 @@ class _Docking:
         """Copy what the plan says, as far as recorder and disk go along."""
         for step in self._survey.plan.no_space:
             self._reasons[step.key] = IncompleteReason.NO_SPACE
-        for step in self._steps():
+        for batch in batches(self._steps(), self._settings):
+            async with self._ports.read_turn:
+                await self._read_batch(batch)
+        self._tell(current_file=None, bytes_done=self._done_bytes)
+
+    async def _read_batch(self, batch: Sequence[CopyStep]) -> None:
+        """Copy one file, or some small ones that follow each other in the plan."""
+        done = await self._read_together(batch) if len(batch) > 1 else frozenset()
+        for step in batch:
             if self._has_ended:
                 break
             self._tried.add(step.key)
             self._reasons.pop(step.key, None)
-            self._is_first_word = True
-            self._tell(current_file=name_of(step.key.path).path)
-            try:
-                await self._copier.copy(step, self._file_ids[step.key])
-            except (SizeMismatchError, SourceChangedError, SourceUnreadableError) as error:
-                self._note_unread(step, error)
-            except (SourceVanishedError, CopyDiffersError, OSError) as error:
-                self._note_end(step, error)
+            if step.key in done:
+                self._note_read(step)
             else:
-                await self._drop_parts(step)
-                self._done_bytes += step.key.size_bytes
-                self._tell(files_done=self._progress.files_done + 1, bytes_done=self._done_bytes)
+                await self._read_one(step)
             self._ports.allotments.fill(self._opened.docking_id, step.missing_bytes)
-        self._tell(current_file=None, bytes_done=self._done_bytes)
+
+    async def _read_together(self, batch: Sequence[CopyStep]) -> frozenset[FileKey]:
+        """Copy small files at once; return those that need no more work."""
+        if self._has_ended:
+            return frozenset()
+        self._tell(current_file=name_of(batch[0].key.path).path)
+        return await self._small_files.copy(batch, self._file_ids)
+
+    async def _read_one(self, step: CopyStep) -> None:
+        self._is_first_word = True
+        self._tell(current_file=name_of(step.key.path).path)
+        try:
+            await self._copier.copy(step, self._file_ids[step.key])
+        except (SizeMismatchError, SourceChangedError, SourceUnreadableError) as error:
+            self._note_unread(step, error)
+        except (SourceVanishedError, CopyDiffersError, OSError) as error:
+            self._note_end(step, error)
+        else:
+            await self._drop_parts(step)
+            self._note_read(step)
 
     async def _drop_parts(self, step: CopyStep) -> None:
         """Free the parts of a file that is whole now; the journal has no rows of them any more."""
@@ -376,6 +399,12 @@ class _Docking:
             if finding.code in TO_BE_SEEN:
                 return finding.code.value, f"{finding.path!r}: {finding.detail}"
         return None
+
+    def _note_read(self, step: CopyStep) -> None:
+        self._done_bytes += step.key.size_bytes
+        now_s = self._monotonic_s()
+        self._rate.note(at_s=now_s, bytes_done=self._done_bytes - self._skipped_bytes)
+        self._tell(files_done=self._progress.files_done + 1, bytes_done=self._done_bytes)
 
     def _note_unread(self, step: CopyStep, error: EdgeError) -> None:
         """One file could not be read; the others can."""

@@ -1,7 +1,11 @@
 """Bring one recorder's files into staging, one at a time, each to a row in the journal."""
 
+import contextlib
 import errno
+import math
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -27,6 +31,8 @@ from protocol.manifest import EvidenceLevel, name_of
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 # A copy that our disk lost or changed is made once more, in another file.
 _ATTEMPTS: Final = 2
+# People see no more steps than these; each costs the event loop a turn.
+_TELL_EVERY_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +75,33 @@ class FileCopier:
         self._staging = ports.staging
         self._settings = settings
         self._on_bytes = on_bytes
+        self._monotonic_s = ports.monotonic_s
+        self._tell_at_s = -math.inf
+        self._posted: deque[Future[None]] = deque()
         self._levels: dict[bytes, EvidenceLevel] = {}
         self._findings: list[Finding] = []
+        # Of these, a first copy has failed already.
+        self._failed: set[FileId] = set()
         self.disk_faults: list[str] = []
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """All findings about the copies so far."""
         return (*self._findings, *lowered_findings(self._settings.evidence_level, self._levels))
+
+    def note_differing(self, step: CopyStep, file_id: FileId, error: CopyDiffersError) -> None:
+        """Count a copy that was made elsewhere, and read back as something else."""
+        self._findings.append(_differed(step, error))
+        self._failed.add(file_id)
+
+    def note_fault(self, file_id: FileId, error: OSError) -> None:
+        """Count a fault of our disk while this file and others were copied elsewhere."""
+        self.disk_faults.append(f"{file_id}: {error}")
+        self._failed.add(file_id)
+
+    def note_level(self, path: bytes, level: EvidenceLevel) -> None:
+        """Collect what a copy that was made elsewhere was proved to."""
+        self._levels[path] = level
 
     async def copy(self, step: CopyStep, file_id: FileId) -> None:
         """Bring one file into staging, or note that its content is there already.
@@ -88,7 +113,7 @@ class FileCopier:
             OSError: Our disk failed twice, or is full.
         """
         resume = _resume(step.row)
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(2 if file_id in self._failed else 1, _ATTEMPTS + 1):
             try:
                 await self._copy_once(step, file_id, resume)
             except (CopyDiffersError, SourceUnsteadyError) as error:
@@ -108,13 +133,15 @@ class FileCopier:
         read = await self._thread.run(partial(self._read, step, file_id, resume))
         try:
             await self._take(step, file_id, read)
-        finally:
-            read.slot.close()
+        except BaseException:
+            await self._thread.run(partial(self._close, read.slot))
+            raise
 
     async def _take(self, step: CopyStep, file_id: FileId, read: _Read) -> None:
         digests = read.copied.digests
         same = await self._journal.find_content(self._device, digests.sha256)
         if same is not None:
+            await self._thread.run(partial(self._close, read.slot))
             await self._journal.duplicate(file_id, same_as=same.file_id)
             try:
                 await self._thread.run(read.slot.discard)
@@ -130,12 +157,13 @@ class FileCopier:
                 read_back=requested is not EvidenceLevel.L1,
             )
         )
+        await self._thread.run(self._settle)
         equal = None if read.second_sha256 is None else read.second_sha256 == digests.sha256
         level = achieved_level(requested, read_back, second_read_equal=equal)
         await self._journal.staged(
             file_id, digests=digests, evidence=level, fingerprint=read.fingerprint
         )
-        self._levels[step.key.path] = level
+        self.note_level(step.key.path, level)
         if read.second_sha256 is not None and not equal:
             self._findings.append(
                 second_read_finding(
@@ -145,6 +173,7 @@ class FileCopier:
 
     def _read(self, step: CopyStep, file_id: FileId, resume: Resume | None) -> _Read:
         """In the thread: read the file into a slot."""
+        self._tell_at_s = -math.inf
         with self._volume.open(step.key.path) as source:
             slot = self._slot(step, file_id, resume)
             watch = CopyWatch(
@@ -152,7 +181,7 @@ class FileCopier:
             )
             try:
                 stamp = source.stamp()
-                _check_time(step, stamp)
+                check_time(step, stamp)
                 copied = copy_file(
                     step.key.path,
                     source,
@@ -169,23 +198,32 @@ class FileCopier:
                     watch.checkpoint(copied.size_bytes, copied.digests.sha256)
                     second = self._read_again(source, step, copied.digests.sha256)
                 print_ = fingerprint(source, copied.size_bytes)
-                _check_stamp(step, stamp, source.stamp())
+                check_stamp(step, stamp, source.stamp())
             except (OSError, SizeMismatchError, SourceChangedError, SourceUnsteadyError):
                 self._throw_away(slot, file_id)
                 raise
             except BaseException:
-                slot.close()
+                self._close(slot)
                 raise
         return _Read(slot=slot, copied=copied, fingerprint=print_, second_sha256=second)
 
     def _throw_away(self, slot: StagingSlot, file_id: FileId) -> None:
         """In the thread: the journal first, for it must never promise what is not there."""
-        try:
-            self._thread.wait_for(self._forget_checkpoint(file_id))
-        except BaseException:
-            slot.close()
-            raise
+        self._close(slot)
+        self._thread.wait_for(self._forget_checkpoint(file_id))
         slot.discard()
+
+    def _close(self, slot: StagingSlot) -> None:
+        """In the thread: what was synced stays, and the journal says so when this returns."""
+        # Whatever closing says, it is about bytes that no checkpoint was told of.
+        with contextlib.suppress(OSError):
+            slot.close()
+        self._settle()
+
+    def _settle(self) -> None:
+        """In the thread: wait until the journal has all checkpoints."""
+        while self._posted:
+            self._posted.popleft().result()
 
     def _read_again(self, source: SourceFile, step: CopyStep, first_sha256: str) -> str:
         """Return what a second reading gave; if that differs, a third must be like the first."""
@@ -208,12 +246,18 @@ class FileCopier:
 
     def _progress(self, held_bytes: int) -> None:
         self._thread.stop_if_asked()
-        self._thread.tell(partial(self._on_bytes, held_bytes))
+        now_s = self._monotonic_s()
+        if now_s >= self._tell_at_s:
+            self._tell_at_s = now_s + _TELL_EVERY_S
+            self._thread.tell(partial(self._on_bytes, held_bytes))
 
     def _checkpoint(self, file_id: FileId, verified_bytes: int, prefix_sha256: str) -> None:
-        self._thread.wait_for(
-            self._journal.checkpoint(
-                file_id, verified_bytes=verified_bytes, prefix_sha256=prefix_sha256
+        """In any thread: the journal is told, in order; nobody waits for it here."""
+        self._posted.append(
+            self._thread.post(
+                self._journal.checkpoint(
+                    file_id, verified_bytes=verified_bytes, prefix_sha256=prefix_sha256
+                )
             )
         )
 
@@ -221,13 +265,15 @@ class FileCopier:
         await self._journal.checkpoint(file_id, verified_bytes=0, prefix_sha256=None)
 
 
-def _check_time(step: CopyStep, stamp: Stamp) -> None:
+def check_time(step: CopyStep, stamp: Stamp) -> None:
+    """Raise SourceChangedError if a file was written since it was listed."""
     # Another size is told with both numbers by copy_file.
     if stamp.size_bytes == step.key.size_bytes and stamp.mtime_ns != step.key.mtime_ns:
         raise SourceChangedError(f"{step.key.path!r}: written since it was listed")
 
 
-def _check_stamp(step: CopyStep, before: Stamp, after: Stamp) -> None:
+def check_stamp(step: CopyStep, before: Stamp, after: Stamp) -> None:
+    """Raise SourceChangedError if a file was written between two looks at it."""
     if after != before:
         raise SourceChangedError(f"{step.key.path!r}: written while it was read")
 

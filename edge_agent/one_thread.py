@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
 from edge_agent.errors import CopyStoppedError
@@ -52,6 +52,10 @@ class OneThread:
         """In the thread: let *call* happen in the event loop, soon."""
         self._loop.call_soon_threadsafe(call)
 
+    def post(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """In any thread: let the event loop begin *coroutine*, after all that was posted before."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """In the thread: wait for what the event loop does."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        return self.post(coroutine).result()

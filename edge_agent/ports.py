@@ -1,6 +1,7 @@
 """What one docking needs from the world, and what it gives back."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, unique
@@ -32,6 +33,9 @@ from protocol.registry import RecorderEntry
 # Our own disk, as what keeps a bay from going on; the OSError itself is never wrapped.
 NO_ROOM: Final = "E-STG-301"
 DISK_FAULT: Final = "E-STG-303"
+
+# Above, the bytes of a file cost more than its syncs.
+SMALL_BYTES: Final = 256 * 1024
 # What is left is kept for what officers marked: the rest waits.
 WAITS_FOR_ROOM: Final = "E-STG-306"
 # Nothing can be written at all.
@@ -63,6 +67,16 @@ class NewCopy:
     marked: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedCopy:
+    """A copy that is sealed in staging."""
+
+    file_id: FileId
+    digests: Digests
+    evidence: EvidenceLevel
+    fingerprint: str
+
+
 class DockingJournal(Protocol):
     """The journal as a docking sees it; see edge_agent.adapters.journal for each contract."""
 
@@ -77,6 +91,9 @@ class DockingJournal(Protocol):
 
     async def find_content(self, device: Device, sha256: str) -> FileRow | None:
         """Return the file of a recorder that stands for a content."""
+
+    async def known_contents(self, device: Device, sha256s: Collection[str]) -> frozenset[str]:
+        """Return which contents of a recorder a file stands for already."""
 
     async def begin_copies(
         self, docking_id: DockingId, device: Device, copies: Sequence[NewCopy]
@@ -95,6 +112,9 @@ class DockingJournal(Protocol):
         self, file_id: FileId, *, digests: Digests, evidence: EvidenceLevel, fingerprint: str
     ) -> None:
         """Note that a copy is sealed in staging."""
+
+    async def staged_together(self, copies: Sequence[StagedCopy]) -> None:
+        """Note that copies are sealed in staging, all or none."""
 
     async def duplicate(self, file_id: FileId, *, same_as: FileId) -> None:
         """Note that a file's content is another file's."""
@@ -129,6 +149,8 @@ class DockingPorts:
         clock: The time, aware.
         monotonic_s: For rates, and how long a bad card takes; may be called in a thread.
         mint: A new UUIDv7 each time.
+        read_turn: Held while one file, or one batch of small ones, is read: recorders behind one
+            USB upstream share its rate, and more is whole at any time if they take turns.
         live: Dockings that this process is busy with; one that is open in the journal and not
             here was cut short.
         allotments: The room on our disk that they were given.
@@ -141,6 +163,7 @@ class DockingPorts:
     clock: Callable[[], datetime]
     monotonic_s: Callable[[], float]
     mint: Callable[[], str]
+    read_turn: AbstractAsyncContextManager[object] = field(default_factory=nullcontext)
     live: set[DockingId] = field(default_factory=set)
     allotments: Allotments = field(default_factory=Allotments)
 
@@ -153,6 +176,7 @@ class DockingSettings:
         agent: Name and version of this program.
         key: Signs the manifests.
         profiles: In the order in which they are tried.
+        small_bytes: Files up to this size are staged many at a time; 0 for each by itself.
         only_marked: Others have waited longer for room: nothing else is taken.
     """
 
@@ -164,6 +188,7 @@ class DockingSettings:
     with_sm3: bool = False
     isolation: Isolation = Isolation.NOT_ENFORCED
     checkpoint_bytes: int = CHECKPOINT_BYTES
+    small_bytes: int = SMALL_BYTES
     limits: Limits = field(default_factory=Limits)
     only_marked: bool = False
 

@@ -11,7 +11,7 @@ import ctypes
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -129,14 +129,27 @@ def rename_no_replace(src: Path, dst: Path) -> None:
         OSError: Our disk failed, or a directory cannot be renamed exclusively on it. Once the
             rename is done, an error means that which of the two names survives is unknown.
     """
-    code = _rename_exclusively(src, dst)
-    if code in _CANNOT_RENAME_EXCLUSIVELY and not src.is_dir():
-        _link_and_unlink(src, dst)
-    elif code:
-        raise OSError(code, os.strerror(code), str(src), None, str(dst))
-    sync_directory(dst.parent)
-    if src.parent != dst.parent:
-        sync_directory(src.parent)
+    rename_all_no_replace([(src, dst)])
+
+
+def rename_all_no_replace(names: Sequence[tuple[Path, Path]]) -> None:
+    """Rename many files, then sync each of their directories once.
+
+    Raises:
+        FileExistsError: A new name is taken; those before it were renamed, and may not be durable.
+        OSError: As `rename_no_replace`; which of the names survive is unknown.
+    """
+    for src, dst in names:
+        code = _rename_exclusively(src, dst)
+        if code in _CANNOT_RENAME_EXCLUSIVELY and not src.is_dir():
+            _link_and_unlink(src, dst)
+        elif code:
+            raise OSError(code, os.strerror(code), str(src), None, str(dst))
+    # New names first: a name too many is found at the next start, one too few is a lost file.
+    for directory in dict.fromkeys(
+        [*(dst.parent for _, dst in names), *(src.parent for src, _ in names)]
+    ):
+        sync_directory(directory)
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:

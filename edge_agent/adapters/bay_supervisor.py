@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, unique
 from functools import partial
 from pathlib import Path
@@ -49,11 +49,19 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaySettings:
-    """One bay; *read_limit_bytes_s* is None for as fast as it goes."""
+    """One bay.
+
+    Attributes:
+        read_limit_bytes_s: None for as fast as it goes.
+        read_turn: Shared by the bays of one USB upstream.
+    """
 
     number: BayNumber
     path: Path
     read_limit_bytes_s: int | None = None
+    read_turn: contextlib.AbstractAsyncContextManager[object] = field(
+        default_factory=contextlib.nullcontext
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +133,9 @@ class BaySupervisor:
         self._pace = pace or RetryPace()
         self._face = BayFace(parts.settings.dock, bay.number, parts.board, parts.ports.clock)
         # The bay's own ports tell it which recorder the registry was asked for.
-        self._ports = replace(parts.ports, find_recorder=self._find_recorder)
+        self._ports = replace(
+            parts.ports, find_recorder=self._find_recorder, read_turn=bay.read_turn
+        )
         self._thread: OneThread
         self._presence: DirectoryPresence
         self._named: dict[str, str] = {}

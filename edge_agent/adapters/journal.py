@@ -6,9 +6,10 @@ database itself are passed on as they are.
 
 import asyncio
 import contextlib
+import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ import aiosqlite
 from edge_agent.errors import JournalContradictionError, JournalVersionError, RecorderBusyError
 from edge_agent.ingest.files import Device, FileId, FileKey, FileRow, FileState
 from edge_agent.manifest.sealing import SealedManifest
-from edge_agent.ports import NewCopy, OpenDocking
+from edge_agent.ports import NewCopy, OpenDocking, StagedCopy
 from protocol import strict_json
 from protocol.chain import GENESIS, ChainHead
 from protocol.digest import Digests
@@ -162,6 +163,16 @@ class Journal:
             )
         return next(map(_file_row, rows), None)
 
+    async def known_contents(self, device: Device, sha256s: Collection[str]) -> frozenset[str]:
+        """Return which contents of a recorder a file stands for already."""
+        async with self.transaction() as connection:
+            rows = await connection.execute_fetchall(
+                "SELECT sha256 FROM file WHERE model = ? AND serial = ? AND same_as IS NULL"
+                " AND state <> 'copying' AND sha256 IN (SELECT value FROM json_each(?))",
+                (device.model, device.serial, json.dumps(sorted(sha256s))),
+            )
+        return frozenset(sha256 for (sha256,) in rows)
+
     async def begin_copies(
         self, docking_id: DockingId, device: Device, copies: Sequence[NewCopy]
     ) -> None:
@@ -216,12 +227,38 @@ class Journal:
         self, file_id: FileId, *, digests: Digests, evidence: EvidenceLevel, fingerprint: str
     ) -> None:
         """Note that a copy is sealed in staging."""
-        await self._change(
-            "UPDATE file SET state = 'staged', verified_bytes = size_bytes, prefix_sha256 = NULL,"
-            " sha256 = ?, sm3 = ?, evidence = ?, fingerprint = ?, lost = 0"
-            " WHERE file_id = ? AND state = 'copying'",
-            (digests.sha256, digests.sm3, evidence.value, fingerprint, file_id),
+        await self.staged_together(
+            [
+                StagedCopy(
+                    file_id=file_id, digests=digests, evidence=evidence, fingerprint=fingerprint
+                )
+            ]
         )
+
+    async def staged_together(self, copies: Sequence[StagedCopy]) -> None:
+        """Note that copies are sealed in staging, all or none.
+
+        Raises:
+            JournalContradictionError: One of them is not being copied.
+        """
+        async with self.transaction() as connection:
+            changed = await connection.executemany(
+                "UPDATE file SET state = 'staged', verified_bytes = size_bytes,"
+                " prefix_sha256 = NULL, sha256 = ?, sm3 = ?, evidence = ?, fingerprint = ?,"
+                " lost = 0 WHERE file_id = ? AND state = 'copying'",
+                [
+                    (
+                        copy.digests.sha256,
+                        copy.digests.sm3,
+                        copy.evidence.value,
+                        copy.fingerprint,
+                        copy.file_id,
+                    )
+                    for copy in copies
+                ],
+            )
+            if changed.rowcount != len(copies):
+                raise JournalContradictionError(f"not being copied: {copies!r:.1000}")
 
     async def duplicate(self, file_id: FileId, *, same_as: FileId) -> None:
         """Note that a file's content is another file's, claimed by the same manifest if it is."""

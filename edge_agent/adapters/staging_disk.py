@@ -7,21 +7,19 @@ Every call blocks. An OSError is the disk's own word and is passed on as it is.
 """
 
 import contextlib
-import errno
 import itertools
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from edge_agent.errors import CopyDiffersError
+from edge_agent.adapters.staging_slot import DiskSlot
+from edge_agent.adapters.staging_together import TogetherStaging
+from edge_agent.adapters.staging_way import Way
 from edge_agent.ingest.files import FileId
 from edge_agent.ingest.room import UNLIMITED_FILES
-from edge_agent.staging.slot import ReadBack
-from protocol.digest import StreamDigest
+from edge_agent.staging.slot import ReadBack, SmallCopy
 from runtime import durable
-from runtime.eviction import Eviction, evict
-from runtime.reading import read_chunks
 
 # Room that staging leaves to the journal, which shares the disk and must be able to say "full".
 RESERVE_BYTES: Final = 256 * 1024 * 1024
@@ -32,8 +30,15 @@ RESERVE_FILES: Final = 16
 class StagingDisk:
     """The folder that holds a dock's copies; keeps the contract of `Staging`."""
 
-    def __init__(self, root: Path, *, reserve_bytes: int = RESERVE_BYTES) -> None:
+    def __init__(
+        self, root: Path, *, reserve_bytes: int = RESERVE_BYTES, way: Way | None = None
+    ) -> None:
         """Use *root*, and create it if it is not there.
+
+        Args:
+            root: A folder on a disk of our own.
+            reserve_bytes: Left free.
+            way: How bytes go to that disk.
 
         Raises:
             OSError: The disk failed.
@@ -43,35 +48,30 @@ class StagingDisk:
         self._orphaned = root / "orphaned"
         self._number = root / "journal-number"
         self._reserve_bytes = reserve_bytes
+        self._way = way or Way()
         for folder in (self._partial, self._files, self._orphaned):
             durable.make_directories(folder)
+        self._together = TogetherStaging(self._partial, self._files)
 
-    def create(self, file_id: FileId, *, size_bytes: int) -> "DiskSlot":
+    def create(self, file_id: FileId, *, size_bytes: int) -> DiskSlot:
         """Return an empty slot with room for *size_bytes*."""
         # A copy may have been sealed just before a power cut that its journal row did not survive.
         _unlink(self._files / file_id)
-        partial = self._partial / file_id
-        return DiskSlot(
-            _new_file(partial, size_bytes),
-            partial=partial,
-            sealed=self._files / file_id,
-            size_bytes=size_bytes,
-        )
+        return self._slot(file_id, size_bytes=size_bytes, stored_bytes=None)
 
-    def reopen(self, file_id: FileId, *, size_bytes: int, stored_bytes: int) -> "DiskSlot":
+    def reopen(self, file_id: FileId, *, size_bytes: int, stored_bytes: int) -> DiskSlot:
         """Return the slot of an unfinished copy, cut to *stored_bytes*; else an empty one."""
-        partial = self._partial / file_id
         self._take_back(file_id)
-        fd = _existing_file(partial, stored_bytes)
-        if fd is None:
+        try:
+            return self._slot(file_id, size_bytes=size_bytes, stored_bytes=stored_bytes)
+        except FileNotFoundError:
             return self.create(file_id, size_bytes=size_bytes)
-        return DiskSlot(
-            fd,
-            partial=partial,
-            sealed=self._files / file_id,
-            size_bytes=size_bytes,
-            stored_bytes=stored_bytes,
-        )
+
+    def stage_together(
+        self, copies: Sequence[SmallCopy], *, read_back: bool
+    ) -> tuple[ReadBack, ...]:
+        """Make small copies durable under their ids."""
+        return self._together.stage(copies, read_back=read_back)
 
     def open(self, file_id: FileId) -> BinaryIO:
         """Open a sealed copy for reading."""
@@ -140,6 +140,15 @@ class StagingDisk:
             except FileExistsError:
                 _unlink(self._files / file_id)
 
+    def _slot(self, file_id: FileId, *, size_bytes: int, stored_bytes: int | None) -> DiskSlot:
+        return DiskSlot(
+            self._partial / file_id,
+            sealed=self._files / file_id,
+            size_bytes=size_bytes,
+            stored_bytes=stored_bytes,
+            way=self._way,
+        )
+
     def _strange(self, folder: Path, known_file_ids: Collection[FileId]) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.name not in known_file_ids)
 
@@ -149,133 +158,6 @@ class StagingDisk:
             with contextlib.suppress(FileExistsError):
                 durable.rename_no_replace(path, aside)
                 return
-
-
-class DiskSlot:
-    """A file under ``partial/`` that is being written; keeps the contract of `StagingSlot`."""
-
-    def __init__(
-        self, fd: int, *, partial: Path, sealed: Path, size_bytes: int, stored_bytes: int = 0
-    ) -> None:
-        """Take over *fd*, which is open for writing at *stored_bytes*."""
-        self._fd: int | None = fd
-        self._partial = partial
-        self._sealed = sealed
-        self._size_bytes = size_bytes
-        self._stored_bytes = stored_bytes
-        self._poisoned = False
-        # What is held already was noted in the journal, so the name was made durable before.
-        self._has_durable_name = stored_bytes > 0
-
-    @property
-    def stored_bytes(self) -> int:
-        """How much it holds."""
-        return self._stored_bytes
-
-    def stored(self, *, offset_bytes: int) -> Iterator[memoryview]:
-        """Read back what it holds, from the disk as far as the kernel lets go of its memory."""
-        evict(self._writable(), size_bytes=self._stored_bytes)
-        with self._partial.open("rb", buffering=0) as file:
-            file.seek(offset_bytes)
-            yield from read_chunks(file.fileno())
-
-    def append(self, chunk: bytes | memoryview) -> None:
-        """Write *chunk* at the end."""
-        with self._poisoning():
-            durable.write_all(self._writable(), chunk)
-        self._stored_bytes += len(chunk)
-
-    def sync(self) -> None:
-        """Make all that was appended durable, and the file's name."""
-        self._sync_content()
-        if not self._has_durable_name:
-            with self._poisoning():
-                durable.sync_directory(self._partial.parent)
-            self._has_durable_name = True
-
-    def restart(self) -> None:
-        """Throw away what it holds, and begin anew in another file."""
-        self.discard()
-        self._fd = _new_file(self._partial, self._size_bytes)
-        self._stored_bytes = 0
-        self._poisoned = False
-        self._has_durable_name = False
-
-    def seal(self, *, sha256: str, read_back: bool) -> ReadBack:
-        """Sync, read back, compare, give the file its name, sync both folders."""
-        self._sync_content()
-        proof = ReadBack(compared=False, evicted=False)
-        if read_back:
-            proof = self._read_back(sha256)
-        with self._poisoning():
-            durable.rename_no_replace(self._partial, self._sealed)
-        self.close()
-        return proof
-
-    def close(self) -> None:
-        """Keep what was synced."""
-        if self._fd is not None:
-            fd, self._fd = self._fd, None
-            os.close(fd)
-
-    def discard(self) -> None:
-        """Delete the file."""
-        # Closing writes nothing that matters any more; whatever it says is about lost content.
-        with contextlib.suppress(OSError):
-            self.close()
-        _unlink(self._partial)
-
-    def _sync_content(self) -> None:
-        with self._poisoning():
-            durable.sync_file(self._writable())
-
-    def _read_back(self, sha256: str) -> ReadBack:
-        evicted = evict(self._writable(), size_bytes=self._stored_bytes) is Eviction.PROVED
-        digest = StreamDigest()
-        with self._partial.open("rb", buffering=0) as file:
-            for chunk in read_chunks(file.fileno()):
-                digest.update(chunk)
-        found = digest.digests().sha256
-        if found != sha256:
-            self.discard()
-            raise CopyDiffersError(self._partial.name, written_sha256=sha256, found_sha256=found)
-        return ReadBack(compared=True, evicted=evicted)
-
-    @contextlib.contextmanager
-    def _poisoning(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError:
-            self._poisoned = True
-            raise
-
-    def _writable(self) -> int:
-        if self._fd is None or self._poisoned:
-            raise OSError(errno.EIO, "an earlier write or sync failed, or the slot is closed")
-        return self._fd
-
-
-def _new_file(path: Path, size_bytes: int) -> int:
-    _unlink(path)
-    return durable.create_exclusive(path.parent, path.name, preallocate_bytes=size_bytes)
-
-
-def _existing_file(path: Path, stored_bytes: int) -> int | None:
-    """Open a file for writing after its first *stored_bytes*; None if it has not as many."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    try:
-        if os.fstat(fd).st_size < stored_bytes:
-            os.close(fd)
-            return None
-        os.ftruncate(fd, stored_bytes)
-        os.lseek(fd, 0, os.SEEK_END)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
 
 
 def _unlink(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Final, Protocol
 
@@ -9,7 +10,8 @@ from edge_agent.errors import IngestError, SizeMismatchError
 from edge_agent.ingest.volume import SourceFile
 from protocol.digest import Digests, StreamDigest
 
-CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
+# A kill or a power cut costs so much reading again: some 1.6 s of a USB High-Speed recorder.
+CHECKPOINT_BYTES: Final = 64 * 1024 * 1024
 # How much is read from the recorder again, at either end of a prefix, before a copy goes on.
 OVERLAP_BYTES: Final = 1024 * 1024
 # So many parts in between are compared as well.
@@ -33,6 +35,9 @@ class CopySlot(Protocol):
     def sync(self) -> None:
         """Make all that was appended durable."""
 
+    def sync_behind(self, then: Callable[[], None]) -> None:
+        """Make all that was appended so far durable while more is appended, then call *then*."""
+
     def restart(self) -> None:
         """Throw away what it holds, and begin anew in another file."""
 
@@ -51,7 +56,7 @@ class CopyWatch:
 
     Attributes:
         progress: With the number of bytes that the slot holds; may raise CopyStoppedError.
-        checkpoint: With the number of durable bytes and their SHA-256.
+        checkpoint: With the number of durable bytes and their SHA-256; in any thread.
     """
 
     progress: Callable[[int], None]
@@ -109,10 +114,8 @@ def copy_file(
     digest = _resumed_digest(source, slot, resume, with_sm3=with_sm3)
     chunks = None if digest is None else _beyond_overlap(source, slot)
     if digest is None or chunks is None:
-        if slot.stored_bytes:
-            slot.restart()
-        digest = StreamDigest(with_sm3=with_sm3)
-        chunks = source.chunks(offset_bytes=0)
+        _empty(slot)
+        digest, chunks = StreamDigest(with_sm3=with_sm3), source.chunks(offset_bytes=0)
     resumed_bytes = digest.size_bytes
     watch.progress(resumed_bytes)
     durable_bytes = resumed_bytes
@@ -122,7 +125,8 @@ def copy_file(
             slot.append(chunk)
             watch.progress(digest.size_bytes)
             if digest.size_bytes - durable_bytes >= checkpoint_bytes:
-                durable_bytes = _checkpoint(slot, digest, watch)
+                durable_bytes = digest.size_bytes
+                slot.sync_behind(_telling(watch, digest))
     except IngestError:
         if digest.size_bytes > durable_bytes:
             _checkpoint(slot, digest, watch)
@@ -211,6 +215,15 @@ def _check_size(untrusted_path: bytes, read_bytes: int, *, expected_bytes: int) 
         raise SizeMismatchError(
             untrusted_path, expected_bytes=expected_bytes, read_bytes=read_bytes
         )
+
+
+def _empty(slot: CopySlot) -> None:
+    if slot.stored_bytes:
+        slot.restart()
+
+
+def _telling(watch: CopyWatch, digest: StreamDigest) -> Callable[[], None]:
+    return partial(watch.checkpoint, digest.size_bytes, digest.digests().sha256)
 
 
 def _checkpoint(slot: CopySlot, digest: StreamDigest, watch: CopyWatch) -> int:

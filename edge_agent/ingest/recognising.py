@@ -49,6 +49,15 @@ def fingerprint(source: SourceFile, size_bytes: int) -> str:
     return digest.hexdigest()
 
 
+def fingerprint_of(content: bytes) -> str:
+    """Return what `fingerprint` returns of a file with this content."""
+    digest = hashlib.sha256()
+    last = max(0, len(content) - _BLOCK_BYTES)
+    for offset_bytes in (0, last // 2, last):
+        digest.update(content[offset_bytes : offset_bytes + _BLOCK_BYTES])
+    return digest.hexdigest()
+
+
 def newest_rows(rows: Iterable[FileRow]) -> dict[FileKey, FileRow]:
     """Return the row of the last generation for each key as a listing gives it."""
     newest: dict[FileKey, FileRow] = {}

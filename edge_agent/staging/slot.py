@@ -3,7 +3,7 @@
 A slot takes one file. Sealed, it is durable under its file's id and was read back from the disk.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -21,6 +21,15 @@ class ReadBack:
 
     compared: bool
     evicted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallCopy:
+    """A whole file in memory, on its way to our disk; *sha256* is of what the recorder gave."""
+
+    file_id: FileId
+    content: bytes
+    sha256: str
 
 
 class StagingSlot(Protocol):
@@ -42,6 +51,13 @@ class StagingSlot(Protocol):
 
     def sync(self) -> None:
         """Make all that was appended durable."""
+
+    def sync_behind(self, then: Callable[[], None]) -> None:
+        """Make all that was appended so far durable while more is appended, then call *then*.
+
+        It is called in any thread, once, before seal, sync or close returns; never if that failed,
+        which the next call but close and discard tells.
+        """
 
     def restart(self) -> None:
         """Throw away what it holds, and begin anew in another file."""
@@ -83,6 +99,16 @@ class Staging(Protocol):
         """Return the slot of an unfinished copy, holding its first *stored_bytes*.
 
         If it does not hold as much, it is an empty one.
+        """
+
+    def stage_together(
+        self, copies: Sequence[SmallCopy], *, read_back: bool
+    ) -> tuple[ReadBack, ...]:
+        """Make small copies durable under their ids, as `StagingSlot.seal` does each by itself.
+
+        Raises:
+            CopyDiffersError: One of them, read back, is something else. None of them stays.
+            OSError: Our disk failed. None of them is promised to be there, or to be gone.
         """
 
     def open(self, file_id: FileId) -> BinaryIO:

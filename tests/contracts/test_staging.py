@@ -1,25 +1,32 @@
 """What every staging place promises, kept by our disk and by one in memory."""
 
 import errno
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from edge_agent.adapters.staging_disk import StagingDisk
+from edge_agent.adapters.staging_way import Way
 from edge_agent.ingest.files import FileId
 from edge_agent.staging.slot import Staging, StagingSlot
 from protocol.digest import sha256_hex
+from runtime.uncached import DiskMode
 from tests.simulators.memory_staging import MemoryStaging
 
 ID, OTHER = FileId("one"), FileId("other")
 CONTENT = bytes(range(256)) * 5_000
 
 
-@pytest.fixture(params=["memory", "disk"])
+@pytest.fixture(params=["memory", *DiskMode, "early"])
 def staging(request: pytest.FixtureRequest, tmp_path: Path) -> Staging:
     if request.param == "memory":
         return MemoryStaging()
-    return StagingDisk(tmp_path / "staging", reserve_bytes=0)
+    if request.param == "early":
+        way = Way(mode=DiskMode.DIRECT, reads_back_early=True)
+    else:
+        way = Way(mode=request.param)
+    return StagingDisk(tmp_path / "staging", reserve_bytes=0, way=way)
 
 
 def filled(staging: Staging, content: bytes = CONTENT, file_id: FileId = ID) -> StagingSlot:
@@ -204,3 +211,35 @@ def test_room_shrinks_with_what_is_staged(staging: Staging) -> None:
         staging.create(ID, size_bytes=free_bytes * 2)
     assert caught.value.errno in {errno.ENOSPC, errno.EFBIG}
     assert staging.sweep([]) == ()
+
+
+def test_what_is_synced_behind_is_told_in_order(staging: Staging) -> None:
+    """Each mark is told once, in order, before a sync returns; nothing of the content is lost."""
+    content = CONTENT * 4
+    slot = staging.create(ID, size_bytes=len(content))
+    told: list[int] = []
+    for begin in range(0, len(content), 700_001):
+        slot.append(content[begin : begin + 700_001])
+        slot.sync_behind(partial(told.append, slot.stored_bytes))
+
+    slot.sync()
+
+    ends = [min(begin + 700_001, len(content)) for begin in range(0, len(content), 700_001)]
+    assert told == ends
+    assert seal(slot, content)
+    assert sealed(staging) == content
+
+
+def test_a_copy_goes_on_from_any_byte(staging: Staging) -> None:
+    """A slot that was closed at an odd place goes on there, and reads back as what it is."""
+    content = CONTENT * 2
+    for end in (1, 4_095, 4_097, 524_289, 1_300_001):
+        slot = filled(staging, content[:end])
+        slot.sync()
+        slot.close()
+        again = staging.reopen(ID, size_bytes=len(content), stored_bytes=end)
+        again.append(content[end:])
+        again.sync_behind(lambda: None)
+
+        assert seal(again, content)
+        assert sealed(staging) == content

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.staging_disk import DiskSlot, StagingDisk
+from edge_agent.adapters.staging_disk import StagingDisk
+from edge_agent.adapters.staging_slot import DiskSlot
 from edge_agent.errors import CopyDiffersError
 from edge_agent.ingest.files import FileId
 from edge_agent.staging.slot import ReadBack
@@ -71,6 +72,7 @@ def test_a_restart_is_another_file(staging: StagingDisk, tmp_path: Path) -> None
 def test_a_copy_that_the_disk_changed_is_deleted(staging: StagingDisk, tmp_path: Path) -> None:
     """A copy that reads back differently gets no name, and nothing of it stays."""
     slot = filled(staging)
+    slot.sync()
     with (tmp_path / "staging/partial/one").open("r+b") as file:
         file.write(b"y")
 

@@ -141,6 +141,7 @@ async def test_the_disk_gives_little_at_a_time(disk: FaultDisk, seed: int) -> No
 async def test_a_lost_write_is_read_back(disk: FaultDisk) -> None:
     """A copy of which the disk has lost a write is found out, told, and made once more."""
     dock = a_dock(disk)
+    dock.checkpoint_bytes = 1 << 30  # one write for each file: a later one would mend it
     disk.fault(Effect.LOST_WRITE, [Operation.WRITE], path="staging/partial/*")
 
     await check_it_ends_well(dock)

@@ -1,6 +1,7 @@
 """The power goes at any operation on the dock's disk: what was acknowledged is there afterwards."""
 
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 from typing import Final
 
@@ -10,7 +11,7 @@ from protocol.digest import sha256_hex
 from tests.simulators.archive import Archive
 from tests.simulators.crash_points import CrashPoint, crash_points
 from tests.simulators.dock_on_fault_disk import CHUNK_BYTES, FaultyDock, place_of
-from tests.simulators.docking_site import recording
+from tests.simulators.docking_site import MORNING, recording
 from tests.simulators.faultfs.mount import FaultDisk
 from tests.simulators.faultfs.rules import Operation
 from tests.simulators.memory_volume import MemoryVolume
@@ -86,6 +87,34 @@ async def test_power_cuts_again_and_again(disk: FaultDisk, seed: int) -> None:
             dock.restart()
             assert not dock.losses(), (went, point)
 
+        await check_it_ends_well(dock)
+
+
+# Enough for a batch, with one content twice; nothing of them is begun before the batch is.
+_SMALL: Final = {
+    path: one
+    for number in range(5)
+    for path, one in recording(MORNING + timedelta(hours=number), first=number).items()
+}
+_TWICE: Final = _SMALL | {b"COPY.JPG": next(iter(_SMALL.values()))}
+
+
+async def test_a_power_cut_while_small_files_are_staged(disk: FaultDisk, seed: int) -> None:
+    """Of files that are staged together each is there whole or not at all, wherever it is cut."""
+
+    def a_dock_with_small_files() -> FaultyDock:
+        disk.reset()
+        return FaultyDock(disk=disk, volume=MemoryVolume(files=_TWICE), small_bytes=10_000)
+
+    assert await a_dock_with_small_files().run()
+    for point in crash_points(disk.mutations(), place_of, Random(seed)):
+        dock = a_dock_with_small_files()
+        cut_at(disk, point)
+        await dock.run()  # eight threads: the same operation may come earlier or later
+        disk.crash(torn=point.torn)
+        dock.restart()
+
+        assert not dock.losses(), point
         await check_it_ends_well(dock)
 
 

@@ -22,6 +22,7 @@ from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.salvage_disk import SalvageDisk
 from edge_agent.adapters.staging_disk import StagingDisk
+from edge_agent.adapters.staging_way import Way
 from edge_agent.adapters.storage_check import clear_staging, pair_storage
 from edge_agent.ports import DockingJournal, DockingOutcome
 from protocol.envelope import keyring
@@ -94,6 +95,8 @@ class ListeningJournal:
                 }
             case "staged":
                 told.staged[values[0]] = named["digests"].sha256
+            case "staged_together":
+                told.staged |= {one.file_id: one.digests.sha256 for one in values[0]}
             case "seal":
                 told.manifests |= {one.manifest.sequence: one.envelope for one in answer}
 
@@ -111,6 +114,8 @@ class FaultyDock:
     disk: FaultDisk
     volume: MemoryVolume
     evidence_level: EvidenceLevel = EvidenceLevel.L2
+    checkpoint_bytes: int = CHUNK_BYTES
+    small_bytes: int = 0
     told: Acknowledged = field(default_factory=Acknowledged)
     outcomes: list[DockingOutcome] = field(default_factory=list)
 
@@ -168,7 +173,8 @@ class FaultyDock:
     @contextlib.asynccontextmanager
     async def _started(self) -> AsyncIterator[tuple[Journal, StagingDisk, SalvageDisk]]:
         """Open what an agent opens, and put it in order as it does."""
-        staging = StagingDisk(self.staging, reserve_bytes=0)
+        # As the agent does it, with a way that needs no measuring.
+        staging = StagingDisk(self.staging, reserve_bytes=0, way=Way(reads_back_early=True))
         async with Journal.open(self.journal) as journal:
             await pair_storage(journal, staging)
             salvaging = SalvageDisk(self.staging)
@@ -183,7 +189,8 @@ class FaultyDock:
                 staging=staging,
                 salvaging=salvaging,
                 evidence_level=self.evidence_level,
-                checkpoint_bytes=CHUNK_BYTES,
+                checkpoint_bytes=self.checkpoint_bytes,
+                small_bytes=self.small_bytes,
             )
             listening = ListeningJournal(journal, self.told)
             site.use_journal(cast("DockingJournal", listening))

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -131,6 +132,8 @@ class DockingSite:
     live: set[DockingId] = field(default_factory=set)
     allotments: Allotments = field(default_factory=Allotments)
     only_marked: bool = False
+    small_bytes: int = 0
+    read_turn: AbstractAsyncContextManager[object] = field(default_factory=nullcontext)
 
     def __post_init__(self) -> None:
         self._journal_port: DockingJournal = self.journal
@@ -146,6 +149,7 @@ class DockingSite:
             monotonic_s=self.monotonic_s,
             mint=lambda: mint_uuid7(unix_ms=1, entropy=os.urandom(10)),
             live=self.live,
+            read_turn=self.read_turn,
             allotments=self.allotments,
         )
 
@@ -159,6 +163,7 @@ class DockingSite:
             evidence_level=self.evidence_level,
             checkpoint_bytes=self.checkpoint_bytes,
             only_marked=self.only_marked,
+            small_bytes=self.small_bytes,
         )
 
     async def dock(self, volume: Volume, bay: int = BAY) -> DockingOutcome:

@@ -2,13 +2,13 @@
 
 import errno
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from edge_agent.errors import CopyDiffersError
 from edge_agent.ingest.files import FileId
-from edge_agent.staging.slot import ReadBack
+from edge_agent.staging.slot import ReadBack, SmallCopy
 from protocol.digest import sha256_hex
 
 
@@ -51,6 +51,21 @@ class MemoryStaging:
             return self.create(file_id, size_bytes=size_bytes)
         self.partial[file_id] = durable[:stored_bytes]
         return MemorySlot(self, file_id, size_bytes=size_bytes, content=durable[:stored_bytes])
+
+    def stage_together(
+        self, copies: Sequence[SmallCopy], *, read_back: bool
+    ) -> tuple[ReadBack, ...]:
+        proofs = []
+        try:
+            for copy in copies:
+                slot = self.create(copy.file_id, size_bytes=len(copy.content))
+                slot.append(copy.content)
+                proofs.append(slot.seal(sha256=copy.sha256, read_back=read_back))
+        except (OSError, CopyDiffersError):
+            for copy in copies:
+                self.remove(copy.file_id)
+            raise
+        return tuple(proofs)
 
     def open(self, file_id: FileId) -> BinaryIO:
         if file_id not in self.files:
@@ -116,6 +131,10 @@ class MemorySlot:
             self._usable = False
             raise OSError(errno.EIO, "sync failed")
         self._staging.partial[self._file_id] = bytes(self._content)
+
+    def sync_behind(self, then: Callable[[], None]) -> None:
+        self.sync()
+        then()
 
     def restart(self) -> None:
         self.discard()

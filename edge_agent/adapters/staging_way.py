@@ -1,0 +1,54 @@
+"""How bytes go to the staging disk: measured at each start, on the disk that is there."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from edge_agent.adapters.write_behind import Blocks
+from runtime import durable
+from runtime.uncached import DiskMode, measure_modes
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How bytes go to a disk; all slots of the disk share it.
+
+    Attributes:
+        reads_back_early: Whether what was synced is read back while the rest is on its way; where
+            nobody asks for it at the end, it would be for nothing.
+    """
+
+    mode: DiskMode = DiskMode.BUFFERED
+    blocks: Blocks = field(default_factory=Blocks)
+    reads_back_early: bool = False
+
+
+def choose_way(root: Path, *, reads_back: bool) -> Way:
+    """Measure the disk that *root* is on, and return the cheapest way; the log gets the figures.
+
+    A disk that cannot be measured, be it for lack of room, gets the way that every disk has.
+
+    Args:
+        root: The staging folder; created if it is not there.
+        reads_back: Whether copies are going to be read back.
+    """
+    try:
+        durable.make_directories(root)
+        figures = measure_modes(root)
+    except OSError as error:
+        _log.warning("staging disk not measured", reason=str(error))
+        return Way(reads_back_early=reads_back)
+    best = figures[0].mode
+    rates = {
+        one.mode.value: {
+            "megabytes_s": round(one.size_bytes / one.seconds / 1e6),
+            "cpu_ms": round(one.cpu_s * 1e3),
+        }
+        for one in figures
+        if one.seconds is not None
+    }
+    _log.info("staging disk measured", way=best.value, figures=rates)
+    return Way(mode=best, reads_back_early=reads_back)
