@@ -329,7 +329,9 @@ def _about_times(
     file: FoundClip | FoundFile, zone: ZoneInfo, docked_at: datetime
 ) -> Iterator[Finding]:
     if wrong := implausible_times(file, zone, docked_at):
-        yield _finding(FindingCode.IMPLAUSIBLE_TIME, file.key.path, ", ".join(wrong))
+        docked = docked_at.astimezone(zone).replace(tzinfo=None, microsecond=0)
+        detail = f"{', '.join(wrong)}; the dock's clock said {docked}"
+        yield _finding(FindingCode.IMPLAUSIBLE_TIME, file.key.path, detail)
 
 
 def _case_collisions(paths: Iterable[bytes]) -> Iterator[Finding]:

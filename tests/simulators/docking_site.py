@@ -167,10 +167,15 @@ class DockingSite:
         )
 
     async def dock(self, volume: Volume, bay: int = BAY) -> DockingOutcome:
+        return await self.dock_with(self.ports, volume, bay)
+
+    async def dock_with(
+        self, ports: DockingPorts, volume: Volume, bay: int = BAY
+    ) -> DockingOutcome:
         return await run_docking(
             volume,
             bay=BayNumber(bay),
-            ports=self.ports,
+            ports=ports,
             settings=self.settings,
             report=self._report,
         )
