@@ -38,7 +38,7 @@ bench: packages-bench venv-dev venv-peers assets ## the measured figures beside 
 	@$(PY) -m bench $(ARGS)
 
 .PHONY: soak
-soak: packages-test venv-dev assets ## hours of faults at every disk operation, then everything at random for half an hour and 1,000 kills
+soak: packages-test venv-dev assets ## everything at random for half an hour and 1,000 kills; ARGS=--faults for hours of disk faults first
 	@$(PY) -m soak $(ARGS)
 
 .PHONY: clean
