@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  make soak                              half an hour\n"
         "  make soak ARGS='--minutes 2 --seed 7'  the dice of another run, for two minutes\n"
-        "  make soak ARGS=--faults                before it, for hours, every fault test everywhere\n",
+        "  make soak ARGS=--faults                first, for hours, every fault test everywhere\n",
     )
     parser.add_argument("--minutes", type=float, default=30, help="how long (default: 30)")
     parser.add_argument("--seed", type=int, help="of all dice (default: any)")
