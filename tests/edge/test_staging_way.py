@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.adapters.staging_way import choose_way
-from runtime import uncached
+from runtime import durable
 from runtime.uncached import DiskMode, ModeFigure
 
 
@@ -55,6 +55,6 @@ def test_a_disk_that_cannot_be_measured_is_used_all_the_same(
     def full(*_: object, **__: object) -> int:
         raise OSError(28, "no room")
 
-    monkeypatch.setattr(uncached.durable, "create_exclusive", full)
+    monkeypatch.setattr(durable, "create_exclusive", full)
 
     assert choose_way(tmp_path, reads_back=True).mode is DiskMode.BUFFERED
