@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size-mib", type=int, help="clips of all bays together; 2048")
     parser.add_argument("--photos", type=int, help="how many small files; 10000")
     parser.add_argument("--manifests", type=int, help="how many are admitted; 3000")
+    parser.add_argument("--recordings", type=int, help="in the catalogue before; 1000000")
     parser.add_argument("--rounds", type=int, help="how often each is measured; 3")
     parser.add_argument("--only", choices=["ingest", "archive"], help="only one half")
     parser.add_argument("--dir", type=Path, help="where to work; by default beside the results")
@@ -84,7 +85,13 @@ def _measure(root: Path, asked: argparse.Namespace) -> Results:
         cases = [measure_case(plan, work) for plan in plans]
     if asked.only != "ingest":
         manifests = asked.manifests or (300 if quick else 3_000)
-        measure_archive_side(report, root, clip_bytes=size_mib * MIB, manifests=manifests)
+        measure_archive_side(
+            report,
+            root,
+            clip_bytes=size_mib * MIB,
+            manifests=manifests,
+            recordings=asked.recordings or (20_000 if quick else 1_000_000),
+        )
     return Results(
         measured_at=datetime.now(UTC).isoformat(timespec="minutes"),
         command=shlex.join(["make", "bench", *_arguments(sys.argv[1:])]),

@@ -1,70 +1,96 @@
-"""How many manifests a second the archive admits and answers, for files that it has already."""
+"""How many manifests of new content a second the archive admits, with a catalogue that is full.
+
+Admitted is: published by its dock over MQTT and TLS, checked (signature, schema, chain, registry,
+content), committed durably, and answered to the dock by a signed admission.
+"""
 
 import asyncio
 import os
 import sqlite3
 import ssl
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import uvloop
+
 from bench.figures import Report
-from demo.site import DOCK, Site
-from protocol.chain import ChainHead
-from protocol.digest import sha256_hex
-from protocol.envelope import keyring, open_statement, seal, take_apart
-from protocol.identifiers import DockId, DockingId, ManifestId, RecordingId, mint_uuid7
-from protocol.keys import SigningKey
-from protocol.manifest import Manifest, Recording
-from protocol.strict_json import encode
-from protocol.topics import Channel, of_dock
-from protocol.versions import Statement, parse_payload_type
-from runtime.keys import load_signing_key
-from runtime.link import Link, LinkSettings, open_link
+from bench.main_job import prepared_site
+from bench.manifests import RECORDER, Content, signed_chain
+from bench.mqtt_dock import DockClient
+from bench.peers import timed
+from bench.prefill import fill_catalogue
+from demo.programs import DemoError, ours, run_tool
+from demo.site import Site
+from protocol.envelope import keyring, open_statement
+from protocol.identifiers import DockId
+from protocol.receipt import Admission, AdmissionState
+from protocol.topics import Channel, of_all_docks, of_dock
+from protocol.versions import Statement
+from runtime.keys import load_certificate_key
 from runtime.tls import client_context
 
-_AT_ONCE: Final = 64
+ADMITTED: Final = "manifests: checked, committed and answered"
+BROKER_ALONE: Final = "manifests: mosquitto alone"
+
+_DOCKS: Final = 8
+_TIMEOUT_S: Final = 600.0
+_CLIP_BYTES: Final = 300 << 20
+
+Chains = Mapping[str, Sequence[bytes]]
 
 
-def _mint() -> str:
-    return mint_uuid7(unix_ms=int(time.time() * 1000), entropy=os.urandom(10))
+def measure_admission(report: Report, root: Path, *, manifests: int, recordings: int) -> None:
+    """Let docks publish *manifests* to an archive that knows *recordings*; report the rates."""
+    site = prepared_site(root / "admission")
+    docks = [f"dock-{number:02d}" for number in range(1, _DOCKS + 1)]
+    _register(site, docks)
+    site.start_archive()  # makes the tables
+    site.stop()
+    catalogue = site.root / "server" / "catalogue.sqlite"
+    recorders = [RECORDER.recorder_id]
+    seconds = timed(lambda: fill_catalogue(catalogue, recordings, recorders=recorders))
+    print(f"{recordings:,} recordings written into the catalogue in {seconds:.0f} s")
+    chains = {dock: signed_chain(site, dock, _contents(manifests // _DOCKS)) for dock in docks}
+    count = sum(map(len, chains.values()))
+    site.start_archive()
+    try:
+        seconds, answers = uvloop.run(exchange(site, chains))
+        _check(site, catalogue, chains, answers)
+        note = f"{count} of {_DOCKS} docks, {recordings:,} recordings archived before"
+        report.add(ADMITTED, count / seconds, "1/s", note=note)
+        site.server.stop()
+        seconds = uvloop.run(_through_the_broker(site, chains))
+        note = "nothing checked, kept or answered"
+        report.add(BROKER_ALONE, count / seconds, "1/s", ours=False, note=note)
+    finally:
+        site.stop()
+    seconds = _one_by_one_into_sqlite(site.root / "peer.sqlite", chains)
+    note = "one commit each"
+    report.add("manifests: sqlite3 insert alone", count / seconds, "1/s", ours=False, note=note)
 
 
-def _first_manifest(site: Site, key: SigningKey) -> Manifest:
-    with closing(sqlite3.connect(site.journal)) as connection:
-        (envelope,) = connection.execute(
-            "SELECT envelope FROM manifest WHERE sequence = 1"
-        ).fetchone()
-    return open_statement(envelope, Statement.MANIFEST, Manifest, keyring(key.public))
+def _contents(manifests: int) -> list[list[Content]]:
+    """Return for each manifest the one to three clips that it promises."""
+    return [[_new_content() for _ in range(number % 3 + 1)] for number in range(manifests)]
 
 
-def sign_chain(first: Manifest, count: int, key: SigningKey) -> list[bytes]:
-    """Return *count* manifests that follow *first* and promise the content that it promised."""
-    head = ChainHead(sequence=first.sequence, payload_sha256=sha256_hex(encode(first)))
-    envelopes = []
-    for _ in range(count):
-        fields = {name: getattr(first, name) for name in Manifest.__struct_fields__}
-        recordings = tuple(
-            Recording(
-                **{name: getattr(one, name) for name in Recording.__struct_fields__}
-                | {"recording_id": RecordingId(_mint())}
-            )
-            for one in first.recordings
+def _new_content() -> Content:
+    return Content(sha256=os.urandom(32).hex(), size_bytes=_CLIP_BYTES)
+
+
+def _register(site: Site, docks: Sequence[str]) -> None:
+    registry = Path(site.config("registry"))
+    text = registry.read_text()
+    for dock in docks[1:]:
+        run_tool(ours("server-agent", "pki", "issue", "--dir", str(site.pki), "--dock", dock))
+        text += (
+            f'[[docks]]\ndock = "{dock}"\nname = "{dock}"\n'
+            f'certificate = "pki/{dock}/signing.pem"\n\n'
         )
-        fields |= {
-            "manifest_id": ManifestId(_mint()),
-            "docking_id": DockingId(_mint()),
-            "sequence": head.sequence + 1,
-            "previous_sha256": head.payload_sha256,
-            "sealed_at": datetime.now(UTC),
-            "recordings": recordings,
-        }
-        payload = encode(Manifest(**fields))
-        head = ChainHead(sequence=head.sequence + 1, payload_sha256=sha256_hex(payload))
-        envelopes.append(seal(payload, Statement.MANIFEST, key))
-    return envelopes
+    registry.write_text(text)
 
 
 def _tls(site: Site, name: str) -> ssl.SSLContext:
@@ -74,92 +100,96 @@ def _tls(site: Site, name: str) -> ssl.SSLContext:
     )
 
 
-def _settings(site: Site, name: str) -> LinkSettings:
-    return LinkSettings(host="127.0.0.1", port=site.mqtt_port, client_id=name, tls=_tls(site, name))
+async def exchange(site: Site, chains: Chains) -> tuple[float, list[bytes]]:
+    """Let docks publish their manifests.
+
+    Returns:
+        How long it took from the first manifest to the last answer, and the answers.
+    """
+    answers: list[bytes] = []
+    all_there = asyncio.Event()
+    count = sum(map(len, chains.values()))
+
+    def received(envelope: bytes) -> None:
+        answers.append(envelope)
+        if len(answers) == count:
+            all_there.set()
+
+    clients = {}
+    for dock in chains:
+        manifests, receipts = (
+            of_dock(DockId(dock), one) for one in (Channel.MANIFESTS, Channel.RECEIPTS)
+        )
+        clients[dock] = DockClient(dock, manifests, received)
+        await clients[dock].connect(site.mqtt_port, _tls(site, dock), receipts)
+    began = time.perf_counter()
+    for dock, envelopes in chains.items():
+        clients[dock].publish(envelopes)
+    async with asyncio.timeout(_TIMEOUT_S):
+        await all_there.wait()
+    seconds = time.perf_counter() - began
+    for client in clients.values():
+        client.close()
+    return seconds, answers
 
 
-async def _publish_all(link: Link, envelopes: list[bytes]) -> None:
-    topic = of_dock(DockId(DOCK), Channel.MANIFESTS)
-    room = asyncio.Semaphore(_AT_ONCE)
-
-    async def publish(envelope: bytes) -> None:
-        try:
-            await link.publish(topic, envelope, timeout_s=300)
-        finally:
-            room.release()
-
-    async with asyncio.TaskGroup() as group:
-        for envelope in envelopes:
-            await room.acquire()
-            group.create_task(publish(envelope))
-
-
-async def _until_receipted(site: Site, envelopes: list[bytes]) -> float:
-    async with open_link(_settings(site, DOCK)) as link:
-        await link.subscribe(of_dock(DockId(DOCK), Channel.RECEIPTS))
-        began = time.perf_counter()
-        publishing = asyncio.create_task(_publish_all(link, envelopes))
-        missing = len(envelopes)
-        async for message in link.messages():
-            await link.acknowledge(message)
-            statement, _ = parse_payload_type(take_apart(message.payload).payload_type)
-            missing -= statement is Statement.RECEIPT
-            if not missing:
-                break
-        seconds = time.perf_counter() - began
-        await publishing
-        return seconds
+def _check(site: Site, catalogue: Path, chains: Chains, answers: Sequence[bytes]) -> None:
+    """Raise DemoError unless each manifest was admitted, and is in the catalogue."""
+    archive = keyring(load_certificate_key(site.pki / "archive" / "signing.pem"))
+    admitted = {
+        (one.dock, one.sequence)
+        for one in (
+            open_statement(answer, Statement.ADMISSION, Admission, archive) for answer in answers
+        )
+        if one.state is AdmissionState.ADMITTED and one.missing
+    }
+    marks = ", ".join("?" * len(chains))
+    with closing(sqlite3.connect(f"file:{catalogue}?mode=ro", uri=True)) as connection:
+        query = f"SELECT count(*) FROM manifests WHERE state = 'admitted' AND dock IN ({marks})"  # noqa: S608 -- ours
+        [(kept,)] = connection.execute(query, list(chains)).fetchall()
+    count = sum(map(len, chains.values()))
+    if not len(admitted) == kept == count:
+        raise DemoError(f"of {count} manifests {len(admitted)} were admitted and {kept} are kept")
 
 
-async def _through_the_broker(site: Site, envelopes: list[bytes]) -> float:
-    async with (
-        open_link(_settings(site, "archive")) as reader,
-        open_link(_settings(site, DOCK)) as writer,
-    ):
-        await reader.subscribe(of_dock(DockId(DOCK), Channel.MANIFESTS))
-        began = time.perf_counter()
-        publishing = asyncio.create_task(_publish_all(writer, envelopes))
-        left = len(envelopes)
-        async for message in reader.messages():
-            await reader.acknowledge(message)
-            left -= 1
-            if not left:
-                break
-        seconds = time.perf_counter() - began
-        await publishing
-        return seconds
+async def _through_the_broker(site: Site, chains: Chains) -> float:
+    count = sum(map(len, chains.values()))
+    all_there = asyncio.Event()
+    seen = 0
+
+    def received(_: bytes) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == count:
+            all_there.set()
+
+    reader = DockClient("bayward-archive", "", received)
+    await reader.connect(site.mqtt_port, _tls(site, "archive"), of_all_docks(Channel.MANIFESTS))
+    writers = []
+    for dock in chains:
+        topic = of_dock(DockId(dock), Channel.MANIFESTS)
+        writers.append(DockClient(dock, topic, received))
+        await writers[-1].connect(
+            site.mqtt_port, _tls(site, dock), of_dock(DockId(dock), Channel.RECEIPTS)
+        )
+    began = time.perf_counter()
+    for writer, envelopes in zip(writers, chains.values(), strict=True):
+        writer.publish(envelopes)
+    async with asyncio.timeout(_TIMEOUT_S):
+        await all_there.wait()
+    seconds = time.perf_counter() - began
+    for client in (reader, *writers):
+        client.close()
+    return seconds
 
 
-def _one_by_one_into_sqlite(work: Path, envelopes: list[bytes]) -> float:
-    with closing(sqlite3.connect(work / "peer.sqlite", isolation_level=None)) as connection:
+def _one_by_one_into_sqlite(path: Path, chains: Chains) -> float:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("CREATE TABLE peer (sequence INTEGER PRIMARY KEY, envelope BLOB)")
         began = time.perf_counter()
-        for envelope in envelopes:
-            connection.execute("INSERT INTO peer (envelope) VALUES (?)", (envelope,))
+        for envelopes in chains.values():
+            for envelope in envelopes:
+                connection.execute("INSERT INTO peer (envelope) VALUES (?)", (envelope,))
         return time.perf_counter() - began
-
-
-def measure_admission(report: Report, site: Site, work: Path, count: int) -> None:
-    """Publish *count* manifests to a site whose archive holds their content; report the rates."""
-    key = load_signing_key(site.pki / DOCK / "signing.key")
-    envelopes = sign_chain(_first_manifest(site, key), count, key)
-    site.start_archive()
-    try:
-        seconds = asyncio.run(_until_receipted(site, envelopes))
-        report.add(
-            "manifests: checked, committed and receipted",
-            count / seconds,
-            "1/s",
-            note=f"{count}, files already there; promise: over 300",
-        )
-        site.server.stop()
-        seconds = asyncio.run(_through_the_broker(site, envelopes))
-        note = "nothing checked or kept"
-        report.add("manifests: mosquitto alone", count / seconds, "1/s", ours=False, note=note)
-    finally:
-        site.stop()
-    seconds = _one_by_one_into_sqlite(work, envelopes)
-    note = "one commit each"
-    report.add("manifests: sqlite3 insert alone", count / seconds, "1/s", ours=False, note=note)

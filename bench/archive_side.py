@@ -4,16 +4,27 @@ import shutil
 from pathlib import Path
 from tempfile import mkdtemp
 
-from bench.admission import measure_admission
+from bench.admission import ADMITTED, BROKER_ALONE, measure_admission
 from bench.figures import RATIO, Report
 from bench.main_job import measure_main_job, prepared_site, write_clip
 from bench.peers import archiving_peer, transfer_peer
+from bench.uplink import measure_curl
 from demo.site import DOCK
 from runtime.tls import client_context, server_context
 
 
-def measure_archive_side(report: Report, root: Path, *, clip_bytes: int, manifests: int) -> None:
-    """Measure one clip from docking to receipt, and how fast *manifests* are admitted."""
+def measure_archive_side(
+    report: Report, root: Path, *, clip_bytes: int, manifests: int, recordings: int
+) -> None:
+    """Measure one clip from docking to receipt, and how fast *manifests* are admitted.
+
+    Args:
+        report: Takes the figures.
+        root: Where to work.
+        clip_bytes: Of the one clip.
+        manifests: How many.
+        recordings: How many are in the catalogue before the first of them comes.
+    """
     work = Path(mkdtemp(dir=root))
     volume = root / "recorder"
     print("one clip, from docking to receipt")
@@ -28,10 +39,11 @@ def measure_archive_side(report: Report, root: Path, *, clip_bytes: int, manifes
         server_context(ca=ca, certificate=archive / "tls.pem", key=archive / "tls.key"),
         client_context(ca=ca, certificate=dock / "tls.pem", key=dock / "tls.key"),
     )
+    measure_curl(report, root, clip)
     archiving_peer(report, clip, work)
     shutil.rmtree(volume)
     print(f"{manifests} manifests")
-    measure_admission(report, site, work, manifests)
+    measure_admission(report, root, manifests=manifests, recordings=recordings)
     _ratios(report)
 
 
@@ -39,7 +51,7 @@ def _ratios(report: Report) -> None:
     for ours, peer in (
         ("upload: sealed manifest to last byte", "upload: bare TLS + SHA-256 + fsync"),
         ("archiving: last byte to receipt", "archiving: bagit.py, make + validate"),
-        ("manifests: checked, committed and receipted", "manifests: mosquitto alone"),
+        (ADMITTED, BROKER_ALONE),
     ):
         ratio = report.value(ours) / report.value(peer)
         report.add(f"ratio: {ours.partition(':')[0]}", ratio, RATIO, note=f"{ours} / {peer}")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from bench.admission import ADMITTED
 from bench.efficiency import best_equal, efficiency, speed_up, spread
 from bench.figures import GIB, MIB, RATIO, Figure
 from bench.results import Case, Results, Series, Spread
@@ -12,10 +13,9 @@ SMALL: Final = "small files"
 RSYNC: Final = "rsync --fsync"
 MOST_MEMORY_MIB: Final = 190.0  # 200 MB
 UPLOAD: Final = "ratio: upload"
-ADMISSION: Final = "manifests: checked, committed and receipted"
 _EFFICIENCY: Final = ((1, 0.90), (8, 0.85), (24, 0.85))
 # Single figures that a target stands beside; each is at least so much.
-_FIGURES: Final = {UPLOAD: 0.85, ADMISSION: 2_000.0}
+_FIGURES: Final = {UPLOAD: 0.85, ADMITTED: 2_000.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

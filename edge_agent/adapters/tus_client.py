@@ -75,6 +75,7 @@ class UploadLimits:
 
     Attributes:
         slice_bytes: The most that one request carries; each answer confirms what is durable.
+        with_creation_bytes: A file of no more is sent with the request that has its upload made.
         attempts: For each slice; a step forward starts the count anew.
         first_wait_s: About how long before the second attempt; then twice as long, with jitter.
         longest_wait_s: The most before any attempt.
@@ -85,6 +86,7 @@ class UploadLimits:
     """
 
     slice_bytes: int = 16 << 20
+    with_creation_bytes: int = 1 << 20
     attempts: int = 5
     first_wait_s: float = 0.5
     longest_wait_s: float = 20.0
@@ -179,8 +181,7 @@ class TusClient:
         location, offset = URL(), 0
         async for attempt in self._attempts():
             with attempt:
-                location = await self._create(file)
-                offset = await self._offset(location, file)
+                location, offset = await self._begin(file, fd)
         progress(offset)
         while offset < file.size_bytes:
             offset = await self._send_slice(location, file, fd, offset)
@@ -195,12 +196,20 @@ class TusClient:
                     offset = await self._append(location, file, fd, offset)
         return offset
 
-    async def _create(self, file: FileToSend) -> URL:
+    async def _begin(self, file: FileToSend, fd: int) -> tuple[URL, int]:
+        """Have an upload made, a small file's bytes with it; return it and where it stands."""
         metadata = f"manifest {_base64(file.manifest_id)},sha256 {_base64(file.sha256)}"
         headers = {"Upload-Length": str(file.size_bytes), "Upload-Metadata": metadata}
-        async with self._request("POST", self._uploads, headers) as response:
+        body = None
+        if 0 < file.size_bytes <= self._limits.with_creation_bytes:
+            body = _Slice(fd, offset=0, size_bytes=file.size_bytes, pace=self._pace)
+            headers |= _headers_of(body)
+        async with self._request("POST", self._uploads, headers, body) as response:
             await _refuse(response, wanted=HTTPStatus.CREATED)
-            return self._location(_header(response, "Location"))
+            location = self._location(_header(response, "Location"))
+            if body is not None and "Upload-Offset" in response.headers:
+                return location, _offset_of(response, at_most=file.size_bytes)
+        return location, await self._offset(location, file)
 
     def _location(self, untrusted: str) -> URL:
         """Return where an upload is; never anywhere but at this archive."""
@@ -219,19 +228,10 @@ class TusClient:
     async def _append(self, location: URL, file: FileToSend, fd: int, offset: int) -> int:
         size_bytes = min(self._limits.slice_bytes, file.size_bytes - offset)
         body = _Slice(fd, offset=offset, size_bytes=size_bytes, pace=self._pace)
-        headers = {
-            "Upload-Offset": str(offset),
-            "Content-Type": "application/offset+octet-stream",
-            "Content-Length": str(size_bytes),
-        }
-        try:
-            async with self._request("PATCH", location, headers, body) as response:
-                await _refuse(response, wanted=HTTPStatus.NO_CONTENT)
-                confirmed = _offset_of(response, at_most=offset + size_bytes)
-        except ArchiveUnreachableError:
-            if body.failure is not None:
-                raise body.failure from None
-            raise
+        headers = {"Upload-Offset": str(offset), **_headers_of(body)}
+        async with self._request("PATCH", location, headers, body) as response:
+            await _refuse(response, wanted=HTTPStatus.NO_CONTENT)
+            confirmed = _offset_of(response, at_most=offset + size_bytes)
         if confirmed <= offset:
             raise ArchiveAnswerError(f"took a slice at {offset}, and stands at {confirmed}")
         return confirmed
@@ -254,6 +254,8 @@ class TusClient:
             ):
                 yield response
         except (aiohttp.ClientError, TimeoutError) as error:
+            if body is not None and body.failure is not None:
+                raise body.failure from None
             raise ArchiveUnreachableError(f"{method} {url.path}: {error!r}") from error
 
     @contextlib.asynccontextmanager
@@ -309,6 +311,13 @@ async def open_tus_client(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
     ) as session:
         yield TusClient(session, URL(base_url), limits or UploadLimits())
+
+
+def _headers_of(body: _Slice) -> dict[str, str]:
+    return {
+        "Content-Type": "application/offset+octet-stream",
+        "Content-Length": str(body.size_bytes),
+    }
 
 
 def _nothing() -> None:

@@ -41,7 +41,7 @@ async def load_book(connection: AsyncConnection, claims: Sequence[Claim]) -> Boo
     for row in await _found(connection, queries.heads, {claim.dock for claim in claims}):
         book.heads[row.dock] = ChainHead(sequence=row.head_sequence, payload_sha256=row.head_sha256)
     places = {(claim.dock, claim.manifest.sequence) for claim in claims}
-    for row in await _found(connection, queries.kept_at, places):
+    for row in await _found_pairs(connection, queries.kept_at, places):
         book.by_place[row.dock, row.sequence] = _kept(row)
     ids = {manifest.manifest_id for manifest in manifests}
     for row in await _found(connection, queries.kept_as, ids):
@@ -49,9 +49,10 @@ async def load_book(connection: AsyncConnection, claims: Sequence[Claim]) -> Boo
     recordings = {one.recording_id for manifest in manifests for one in manifest.recordings}
     for row in await _found(connection, queries.claimed, recordings):
         book.recordings[row.recording_id] = row.manifest_id
-    dockings = {(manifest.docking_id, manifest.part) for manifest in manifests}
+    dockings = {manifest.docking_id for manifest in manifests}
     for row in await _found(connection, queries.claimed_dockings, dockings):
-        book.dockings[row.docking_id, row.part] = row.manifest_id
+        if ManifestState(row.state) in {ManifestState.ADMITTED, ManifestState.ARCHIVED}:
+            book.dockings[row.docking_id, row.part] = row.manifest_id
     book.archived = await load_archived(connection, manifests)
     return book
 
@@ -66,7 +67,7 @@ async def load_archived(
         for file in manifest.staged_files()
     }
     bags: dict[tuple[RecorderId, int], list[Found[Any]]] = defaultdict(list)
-    for row in await _found(connection, queries.archived_content, content):
+    for row in await _found_pairs(connection, queries.archived_content, content):
         bags[row.recorder, row.bag_id].append(row)
     archived: dict[RecorderId, list[ArchivedGroup]] = defaultdict(list)
     for (recorder, _), rows in bags.items():
@@ -227,6 +228,20 @@ async def _found(
     rows: list[Found[Any]] = []
     for some in _slices(list(wanted), queries.LIST_LIMIT):
         rows += (await connection.execute(query(some))).all()
+    return rows
+
+
+async def _found_pairs(
+    connection: AsyncConnection,
+    query: Callable[[int], Select[Any]],
+    wanted: Collection[tuple[object, object]],
+) -> list[Found[Any]]:
+    """Run a query about many pairs of values in as many statements as it takes."""
+    rows: list[Found[Any]] = []
+    for some in _slices(list(wanted), queries.PAIR_COUNTS[-1]):
+        count = next(one for one in queries.PAIR_COUNTS if one >= len(some))
+        found = await connection.execute(query(count), queries.pair_parameters(some, count))
+        rows += found.all()
     return rows
 
 

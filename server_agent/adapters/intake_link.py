@@ -1,7 +1,7 @@
 """The archive's side of MQTT: what docks publish comes in, what the archive signed goes out.
 
-A message is acknowledged when it is committed and answered, and not before. An answer that gets
-lost does no harm: the dock asks again until it has its receipt.
+A message is acknowledged when it is committed, and not before; its answer goes out meanwhile. An
+answer that gets lost does no harm: the dock asks again until it has its receipt.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _MANIFESTS: Final = of_all_docks(Channel.MANIFESTS)
 _ALERTS: Final = of_all_docks(Channel.ALERTS)
 _STATUS: Final = of_all_docks(Channel.STATUS)
 # One transaction: as many messages as are there, but no more than can be parsed in a second.
-_BATCH_MESSAGES: Final = 128
+_BATCH_MESSAGES: Final = 256
 _BATCH_BYTES: Final = 8 * 1024 * 1024
 _UNSENT_ANSWERS: Final = 10_000
 _FIRST_PAUSE_S: Final = 0.5
@@ -116,8 +116,8 @@ class IntakeLink:
                 for message in batch
                 if not self._is_status(message)
             ]
-            if kept:
-                await _publish_all(link, await self._take_until_kept(kept))
+            for answer in await self._take_until_kept(kept) if kept else ():
+                self.publish(answer)
             for message in batch:
                 await link.acknowledge(message)
 
@@ -134,11 +134,14 @@ class IntakeLink:
 
     async def _send_answers(self, link: Link) -> None:
         while True:
-            answer = await self._unsent.get()
+            answers = [await self._unsent.get()]
+            while not self._unsent.empty() and len(answers) < _BATCH_MESSAGES:
+                answers.append(self._unsent.get_nowait())
             try:
-                await _publish_all(link, [answer])
+                await _publish_all(link, answers)
             except LinkLostError:
-                self.publish(answer)
+                for answer in answers:  # some of them a second time, which does no harm
+                    self.publish(answer)
                 raise
 
     async def _send_registry(self, link: Link) -> None:

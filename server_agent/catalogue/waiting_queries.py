@@ -11,14 +11,18 @@ from server_agent.intake.states import ManifestState
 
 def waiting_sizes(dock: DockId) -> Select[Any]:
     """What waits of a dock, in its order, with the number that its chain ends with."""
+    head = select(docks.c.head_sequence).where(docks.c.dock == dock).scalar_subquery()
     return (
         select(
             manifests.c.sequence,
             func.length(manifests.c.envelope).label("size_bytes"),
-            docks.c.head_sequence,
+            head.label("head_sequence"),
         )
-        .join(docks, manifests.c.dock == docks.c.dock, isouter=True)
-        .where(manifests.c.dock == dock, manifests.c.state == ManifestState.WAITING.value)
+        .where(
+            manifests.c.dock == dock,
+            manifests.c.state == ManifestState.WAITING.value,
+            manifests.c.sequence > func.coalesce(head, 0),  # the chain so far is not looked through
+        )
         .order_by(manifests.c.sequence)
     )
 

@@ -3,6 +3,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,67 @@ async def test_progress_is_what_the_archive_confirmed(copy: int) -> None:
         await client.send(wanted_by(archive), copy, progress=told.append)
 
     assert told == [0, 4_000, 8_000, len(CONTENT)]
+
+
+async def test_a_small_file_is_one_request(copy: int) -> None:
+    """Its bytes go with the request that has its upload made."""
+    archive = TusArchive(with_creation=True)
+    file = wanted_by(archive)
+    told: list[int] = []
+
+    async with client_of(archive) as client:
+        await client.send(file, copy, progress=told.append)
+
+    assert archive.files == {file.sha256: CONTENT}
+    assert archive.requests == ["POST /v1/uploads"]
+    assert told == [len(CONTENT)]
+
+
+async def test_a_file_that_is_not_small_is_sent_after_it_was_asked_for(copy: int) -> None:
+    """How much of it is there already has to be known before it is sent."""
+    archive = TusArchive(with_creation=True)
+    file = wanted_by(archive)
+
+    async with client_of(archive, replace(LIMITS, with_creation_bytes=len(CONTENT) - 1)) as client:
+        await client.send(file, copy)
+
+    assert [one.split()[0] for one in archive.requests[:3]] == ["POST", "HEAD", "PATCH"]
+    assert archive.patched_bytes == len(CONTENT)
+
+
+@pytest.mark.parametrize("after", [0, 1, 3_999])
+async def test_a_broken_small_file_is_resumed(copy: int, after: int) -> None:
+    """What arrived before the connection broke is not sent again as its beginning."""
+    archive = TusArchive(with_creation=True)
+    archive.faults.drop_after_bytes = [after]
+    file = wanted_by(archive)
+
+    async with client_of(archive) as client:
+        await client.send(file, copy)
+
+    assert archive.files[file.sha256] == CONTENT
+
+
+async def test_a_damaged_small_file_is_sent_again(copy: int) -> None:
+    """A digest that differs after the way is answered for a small file, too."""
+    archive = TusArchive(with_creation=True)
+    archive.faults.damage_files = 1
+    file = wanted_by(archive)
+
+    async with client_of(archive) as client:
+        await client.send(file, copy)
+
+    assert archive.files[file.sha256] == CONTENT
+
+
+async def test_a_small_staged_copy_that_ends_early_is_our_disk(copy: int) -> None:
+    """A staged copy shorter than its manifest says is no fault of the network."""
+    archive = TusArchive(with_creation=True)
+    file = wanted_by(archive, CONTENT + b"more")
+
+    async with client_of(archive) as client:
+        with pytest.raises(OSError, match="the staged copy ends"):
+            await client.send(file, copy)
 
 
 async def test_an_empty_file_arrives(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -37,10 +38,22 @@ WRONG_BYTES = {413, 460}  # what an archive says that took bytes where they do n
 SLICE = 30_000
 SIZE = 100_000
 LIMITS = UploadLimits(
-    slice_bytes=SLICE, attempts=4, first_wait_s=0.001, longest_wait_s=0.01, silence_s=60.0
+    with_creation_bytes=0,
+    slice_bytes=SLICE,
+    attempts=4,
+    first_wait_s=0.001,
+    longest_wait_s=0.01,
+    silence_s=60.0,
 )
+# Every file goes with the request that has its upload made.
+SMALL = replace(LIMITS, with_creation_bytes=1 << 30)
 IMPATIENT = UploadLimits(
-    slice_bytes=SLICE, attempts=4, first_wait_s=0.001, longest_wait_s=0.01, silence_s=0.3
+    with_creation_bytes=0,
+    slice_bytes=SLICE,
+    attempts=4,
+    first_wait_s=0.001,
+    longest_wait_s=0.01,
+    silence_s=0.3,
 )
 # With these certificates a TLS 1.3 handshake and a POST are about so many bytes.
 FIRST_BYTES = (0, 1, 100, 300, 700, 1_300, 1_900, 2_500, 3_000, 3_500)
@@ -248,6 +261,22 @@ async def test_any_request_may_be_played_any_trick(
     async with site.serving(), replaying(site, *tricks) as replay:
         claim = await site.admit(recordings=[[content]])
         await send(site, replay, claim, content)
+
+    assert replay.played[trick] == 1
+    assert not WRONG_BYTES & replay.answered.keys()
+    assert received(site) == Counter([content])
+    assert await site.states() == {"arrived"}
+
+
+@pytest.mark.parametrize("trick", [one for one in Trick if one is not Trick.PASS])
+async def test_a_small_file_s_one_request_may_be_played_any_trick(
+    site: TusSite, trick: Trick
+) -> None:
+    """A request that both makes an upload and brings its bytes is no less safe."""
+    [content] = contents(4, 1)
+    async with site.serving(), replaying(site, trick) as replay:
+        claim = await site.admit(recordings=[[content]])
+        await send(site, replay, claim, content, limits=SMALL)
 
     assert replay.played[trick] == 1
     assert not WRONG_BYTES & replay.answered.keys()

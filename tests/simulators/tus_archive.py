@@ -12,6 +12,7 @@ import ssl
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
@@ -21,6 +22,7 @@ from runtime.tls import peer_common_name
 HOST: Final = "127.0.0.1"
 UPLOADS: Final = "/v1/uploads"
 _TUS: Final = {"Tus-Resumable": "1.0.0"}
+_OFFSETS: Final = "application/offset+octet-stream"
 
 
 @dataclass(slots=True)
@@ -59,7 +61,7 @@ class TusArchive:
         requests: Method and path of each request, in order.
     """
 
-    def __init__(self, *, sync_bytes: int = 1) -> None:
+    def __init__(self, *, sync_bytes: int = 1, with_creation: bool = False) -> None:
         self.wanted: dict[tuple[str, str], int] = {}
         self.files: dict[str, bytes] = {}
         self.requests: list[str] = []
@@ -73,6 +75,7 @@ class TusArchive:
         self._patching_changed = asyncio.Event()
         self._uploads: dict[str, _Upload] = {}
         self._sync_bytes = sync_bytes
+        self._with_creation = with_creation
 
     def want(self, manifest_id: str, content: bytes) -> str:
         """Let a file of a manifest be uploaded; return its digest."""
@@ -140,9 +143,14 @@ class TusArchive:
         elif size_bytes == 0:
             self._finish(upload)
         location, self.faults.location = self.faults.location, None
-        return web.Response(
-            status=201, headers={**_TUS, "Location": location or f"{UPLOADS}/{name}"}
-        )
+        headers = {**_TUS, "Location": location or f"{UPLOADS}/{name}"}
+        if self._with_creation and request.headers.get("Content-Type") == _OFFSETS:
+            if not upload.content:
+                answer = await self._receive(request, upload)
+                if answer.status != HTTPStatus.NO_CONTENT:
+                    return answer
+            headers["Upload-Offset"] = str(len(upload.content))
+        return web.Response(status=201, headers=headers)
 
     async def _tell(self, request: web.Request) -> web.StreamResponse:
         upload = self._uploads.get(request.match_info["name"])
