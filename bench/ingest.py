@@ -38,6 +38,7 @@ from protocol.identifiers import BayNumber, DockId, OfficerId, RecorderId, mint_
 from protocol.keys import SigningKey
 from protocol.manifest import EvidenceLevel
 from protocol.registry import RecorderEntry, Registry
+from runtime.logs import configure
 
 _JOURNAL: Final = "journal.sqlite"
 _EXAMPLES: Final = """\
@@ -91,6 +92,7 @@ def main() -> int:
     parser.add_argument("--staging", type=Path, required=True, help="where the dock's files go")
     parser.add_argument("--keep", action="store_true", help="leave the dock's files there")
     asked = parser.parse_args()
+    configure(json=False, level="info")  # to standard error: standard output is for the figures
     load = Load(bays=asked.bays, clip_bytes=asked.size_mib * MIB, photos=asked.small)
     volumes = sorted(asked.source.glob("bay-*")) or write_volumes(asked.source, load)
     if len(volumes) != load.bays:

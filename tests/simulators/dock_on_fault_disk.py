@@ -72,7 +72,9 @@ class ListeningJournal:
         async def passed_on(*values: Any, **named: Any) -> Any:
             self._doubt(name, *values)
             answer = await call(*values, **named)
-            self._note(name, answer, *values, **named)
+            self._note(name, *values, **named)
+            if name == "seal":
+                await self._note_manifests()
             return answer
 
         return passed_on
@@ -84,7 +86,12 @@ class ListeningJournal:
         if name in {"salvaged", "staged", "duplicate"}:
             self._told.salvaged.pop(values[0], None)
 
-    def _note(self, name: str, answer: Any, *values: Any, **named: Any) -> None:
+    async def _note_manifests(self) -> None:
+        async with self._journal.transaction() as connection:
+            rows = await connection.execute_fetchall("SELECT sequence, envelope FROM manifest")
+        self._told.manifests |= {int(sequence): bytes(envelope) for sequence, envelope in rows}
+
+    def _note(self, name: str, *values: Any, **named: Any) -> None:
         told = self._told
         match name:
             case "checkpoint":
@@ -97,8 +104,6 @@ class ListeningJournal:
                 told.staged[values[0]] = named["digests"].sha256
             case "staged_together":
                 told.staged |= {one.file_id: one.digests.sha256 for one in values[0]}
-            case "seal":
-                told.manifests |= {one.manifest.sequence: one.envelope for one in answer}
 
 
 @dataclass(slots=True, kw_only=True)
