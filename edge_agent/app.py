@@ -19,6 +19,7 @@ from collections.abc import (
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -133,35 +134,48 @@ async def _wait_for_disk(config: EdgeConfig, stop: asyncio.Event) -> bool:
         Whether there was anything to wait for: False if the disk is well, so the fault is not its.
     """
     folders = [config.storage.journal.parent]
-    if await asyncio.to_thread(os.path.isdir, config.storage.staging):
-        folders.append(config.storage.staging)
-    watch = DiskWatch(folders, show=lambda _: None)
-    problem = await watch.look()
-    if problem is None:
-        return False
     dock = parse_dock(config.dock)
     board = BayBoard(empty_bay(dock, bay.number, _utc_now) for bay in config.bays)
-    for bay in config.bays:
-        BayFace(dock, bay.number, board, _utc_now).show_problem(problem)
+    faces = [BayFace(dock, bay.number, board, _utc_now) for bay in config.bays]
     vitals = Vitals(dock=dock, bays=len(config.bays), clock=_utc_now, free_bytes=lambda: 0)
 
-    async def snapshot() -> Snapshot:
-        return Snapshot(dock=vitals.will(), bays=board.bays(), problem=": ".join(problem))
+    def show(problem: Problem | None) -> None:
+        for face in faces if problem else ():
+            face.show_problem(problem)
 
+    watch = DiskWatch(folders, show=show)
+
+    async def snapshot() -> Snapshot:
+        problem = ": ".join(watch.problem or ())
+        return Snapshot(dock=vitals.will(), bays=board.bays(), problem=problem or None)
+
+    # A disk that hangs holds up nothing but the look at it: who asks is answered, and the stop
+    # that is asked for comes.
     async with serve_control(config.control.socket, board=board, snapshot=snapshot):
         keeping = asyncio.create_task(_keep_watchdog(stop, watch), name="watchdog")
+        looking = asyncio.create_task(_look_until_well(config, watch, folders), name="disk")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
         notify("READY=1")
         try:
-            while not stop.is_set():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_DISK_PAUSE_S):
-                        await stop.wait()
-                if await watch.look() is None:
-                    break
+            await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return not looking.done() or looking.result()
         finally:
-            keeping.cancel()
-            await asyncio.wait({keeping})
-    return True
+            for task in (keeping, looking, stopping):
+                task.cancel()
+            await asyncio.wait({keeping, looking, stopping})
+
+
+async def _look_until_well(config: EdgeConfig, watch: DiskWatch, folders: list[Path]) -> bool:
+    """Return once each folder that there is takes something: whether one did not at first."""
+    was_ill = False
+    while True:
+        while await watch.look() is not None:
+            was_ill = True
+            await asyncio.sleep(_DISK_PAUSE_S)
+        staging = config.storage.staging
+        if staging in folders or not await asyncio.to_thread(staging.is_dir):
+            return was_ill
+        folders.append(staging)
 
 
 async def _keep_watchdog(stop: asyncio.Event, watch: DiskWatch) -> None:

@@ -282,28 +282,30 @@ class _Docking:
         for step in self._survey.plan.no_space:
             self._reasons[step.key] = IncompleteReason.NO_SPACE
         for batch in batches(self._steps(), self._settings):
+            if self._has_ended:
+                break
             async with self._ports.read_turn:
                 await self._read_batch(batch)
         self._tell(current_file=None, bytes_done=self._done_bytes)
 
     async def _read_batch(self, batch: Sequence[CopyStep]) -> None:
         """Copy one file, or some small ones that follow each other in the plan."""
+        # From here on the disk itself counts what they take.
+        missing_bytes = sum(step.missing_bytes for step in batch)
+        self._ports.allotments.fill(self._opened.docking_id, missing_bytes)
         done = await self._read_together(batch) if len(batch) > 1 else frozenset()
         for step in batch:
-            if self._has_ended:
-                break
+            if self._has_ended and step.key not in done:
+                continue
             self._tried.add(step.key)
             self._reasons.pop(step.key, None)
             if step.key in done:
                 self._note_read(step)
             else:
                 await self._read_one(step)
-            self._ports.allotments.fill(self._opened.docking_id, step.missing_bytes)
 
     async def _read_together(self, batch: Sequence[CopyStep]) -> frozenset[FileKey]:
         """Copy small files at once; return those that need no more work."""
-        if self._has_ended:
-            return frozenset()
         self._tell(current_file=name_of(batch[0].key.path).path)
         return await self._small_files.copy(batch, self._file_ids)
 

@@ -5,7 +5,7 @@ import errno
 import math
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -31,6 +31,14 @@ from protocol.manifest import EvidenceLevel, name_of
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 # A copy that our disk lost or changed is made once more, in another file.
 _ATTEMPTS: Final = 2
+# What was copied is not what the recorder has, or not what our disk has.
+_MAKES_WORTHLESS: Final = (
+    OSError,
+    CopyDiffersError,
+    SizeMismatchError,
+    SourceChangedError,
+    SourceUnsteadyError,
+)
 # People see no more steps than these; each costs the event loop a turn.
 _TELL_EVERY_S: Final = 0.1
 
@@ -130,11 +138,16 @@ class FileCopier:
             await self._forget_checkpoint(file_id)
 
     async def _copy_once(self, step: CopyStep, file_id: FileId, resume: Resume | None) -> None:
-        read = await self._thread.run(partial(self._read, step, file_id, resume))
+        # Known here as soon as it is open: a docking may be cancelled at any moment after that.
+        opened: list[StagingSlot] = []
         try:
+            read = await self._thread.run(partial(self._read, step, file_id, resume, opened))
             await self._take(step, file_id, read)
-        except BaseException:
-            await self._thread.run(partial(self._close, read.slot))
+        except BaseException as error:
+            for slot in opened:
+                await self._thread.run(partial(self._close, slot))
+            if opened and isinstance(error, _MAKES_WORTHLESS):
+                await self._start_over(file_id)
             raise
 
     async def _take(self, step: CopyStep, file_id: FileId, read: _Read) -> None:
@@ -171,47 +184,46 @@ class FileCopier:
                 )
             )
 
-    def _read(self, step: CopyStep, file_id: FileId, resume: Resume | None) -> _Read:
-        """In the thread: read the file into a slot."""
+    def _read(
+        self, step: CopyStep, file_id: FileId, resume: Resume | None, opened: list[StagingSlot]
+    ) -> _Read:
+        """In the thread: read the file into a slot, which *opened* gets at once."""
         self._tell_at_s = -math.inf
         with self._volume.open(step.key.path) as source:
             slot = self._slot(step, file_id, resume)
+            opened.append(slot)
             watch = CopyWatch(
                 progress=self._progress, checkpoint=partial(self._checkpoint, file_id)
             )
-            try:
-                stamp = source.stamp()
-                check_time(step, stamp)
-                copied = copy_file(
-                    step.key.path,
-                    source,
-                    slot,
-                    expected_bytes=step.key.size_bytes,
-                    watch=watch,
-                    resume=resume,
-                    with_sm3=self._settings.with_sm3,
-                    checkpoint_bytes=self._settings.checkpoint_bytes,
-                )
-                second = None
-                if self._settings.evidence_level is EvidenceLevel.L3:
-                    slot.sync()
-                    watch.checkpoint(copied.size_bytes, copied.digests.sha256)
-                    second = self._read_again(source, step, copied.digests.sha256)
-                print_ = fingerprint(source, copied.size_bytes)
-                check_stamp(step, stamp, source.stamp())
-            except (OSError, SizeMismatchError, SourceChangedError, SourceUnsteadyError):
-                self._throw_away(slot, file_id)
-                raise
-            except BaseException:
-                self._close(slot)
-                raise
+            stamp = source.stamp()
+            check_time(step, stamp)
+            copied = copy_file(
+                step.key.path,
+                source,
+                slot,
+                expected_bytes=step.key.size_bytes,
+                watch=watch,
+                resume=resume,
+                with_sm3=self._settings.with_sm3,
+                checkpoint_bytes=self._settings.checkpoint_bytes,
+            )
+            second = None
+            if self._settings.evidence_level is EvidenceLevel.L3:
+                slot.sync()
+                watch.checkpoint(copied.size_bytes, copied.digests.sha256)
+                second = self._read_again(source, step, copied.digests.sha256)
+            print_ = fingerprint(source, copied.size_bytes)
+            check_stamp(step, stamp, source.stamp())
         return _Read(slot=slot, copied=copied, fingerprint=print_, second_sha256=second)
 
-    def _throw_away(self, slot: StagingSlot, file_id: FileId) -> None:
-        """In the thread: the journal first, for it must never promise what is not there."""
-        self._close(slot)
-        self._thread.wait_for(self._forget_checkpoint(file_id))
-        slot.discard()
+    async def _start_over(self, file_id: FileId) -> None:
+        """Throw away what was copied; first in the journal, which promises what is there."""
+        await self._forget_checkpoint(file_id)
+        try:
+            await self._thread.run(partial(self._staging.remove, file_id))
+        except OSError as error:
+            # A new copy takes its place, or the next start clears it away.
+            self.disk_faults.append(f"{file_id}: {error}")
 
     def _close(self, slot: StagingSlot) -> None:
         """In the thread: what was synced stays, and the journal says so when this returns."""
@@ -222,8 +234,11 @@ class FileCopier:
 
     def _settle(self) -> None:
         """In the thread: wait until the journal has all checkpoints."""
-        while self._posted:
-            self._posted.popleft().result()
+        posted = tuple(self._posted)
+        self._posted.clear()
+        wait(posted)
+        for one in posted:
+            one.result()
 
     def _read_again(self, source: SourceFile, step: CopyStep, first_sha256: str) -> str:
         """Return what a second reading gave; if that differs, a third must be like the first."""

@@ -85,41 +85,39 @@ class SmallFiles:
         read = await self._new(read)
         if not read:
             return frozenset()
-        read_back = self._settings.evidence_level is not EvidenceLevel.L1
-        stage = partial(
-            self._staging.stage_together, [one.copy for one in read], read_back=read_back
+        outcomes = await self._thread.run(
+            partial(
+                self._staging.stage_together,
+                [one.copy for one in read],
+                read_back=self._settings.evidence_level is not EvidenceLevel.L1,
+            )
         )
-        try:
-            proofs = await self._thread.run(stage)
-        except CopyDiffersError as error:
-            differing = next(one for one in read if one.copy.file_id == error.file_id)
-            self._copier.note_differing(differing.step, differing.copy.file_id, error)
-            return frozenset()
-        except OSError as error:
-            if error.errno not in NO_SPACE:
-                self._copier.note_fault(read[0].copy.file_id, error)
-            return frozenset()
-        await self._note(read, proofs)
-        return frozenset(one.step.key for one in read)
+        staged: list[tuple[_Read, ReadBack]] = []
+        for one, outcome in zip(read, outcomes, strict=True):
+            if isinstance(outcome, ReadBack):
+                staged.append((one, outcome))
+            elif isinstance(outcome, CopyDiffersError):
+                self._copier.note_differing(one.step, one.copy.file_id, outcome)
+            elif outcome.errno not in NO_SPACE:
+                self._copier.note_fault(one.copy.file_id, outcome)
+        await self._note(staged)
+        return frozenset(one.step.key for one, _ in staged)
 
-    async def _note(self, read: Sequence[_Read], proofs: Sequence[ReadBack]) -> None:
-        levels = [
-            achieved_level(self._settings.evidence_level, proof, second_read_equal=None)
-            for proof in proofs
+    async def _note(self, staged: Sequence[tuple[_Read, ReadBack]]) -> None:
+        copies = [
+            StagedCopy(
+                file_id=one.copy.file_id,
+                digests=one.digests,
+                evidence=achieved_level(
+                    self._settings.evidence_level, proof, second_read_equal=None
+                ),
+                fingerprint=fingerprint_of(one.copy.content),
+            )
+            for one, proof in staged
         ]
-        await self._journal.staged_together(
-            [
-                StagedCopy(
-                    file_id=one.copy.file_id,
-                    digests=one.digests,
-                    evidence=level,
-                    fingerprint=fingerprint_of(one.copy.content),
-                )
-                for one, level in zip(read, levels, strict=True)
-            ]
-        )
-        for one, level in zip(read, levels, strict=True):
-            self._copier.note_level(one.step.key.path, level)
+        await self._journal.staged_together(copies)
+        for (one, _), copy in zip(staged, copies, strict=True):
+            self._copier.note_level(one.step.key.path, copy.evidence)
 
     async def _new(self, read: Sequence[_Read]) -> list[_Read]:
         """Return those whose content no file stands for yet, each content once."""

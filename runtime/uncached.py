@@ -121,39 +121,46 @@ def measure_modes(folder: Path, *, size_bytes: int = _PROBE_BYTES) -> tuple[Mode
 
 
 def _try(folder: Path, mode: DiskMode, size_bytes: int) -> ModeFigure:
-    name = f".{mode.value}.{secrets.token_hex(8)}.probe"
-    fd = durable.create_exclusive(folder, name, preallocate_bytes=size_bytes)
-    try:
-        with contextlib.closing(new_block()) as memory, memoryview(memory) as block:
+    path = folder / f".{mode.value}.{secrets.token_hex(8)}.probe"
+    with contextlib.ExitStack() as stack:
+        writing = durable.create_exclusive(folder, path.name, preallocate_bytes=size_bytes)
+        stack.callback(os.close, writing)
+        try:
+            try:
+                reading = open_for_reading(path, mode)
+            finally:
+                path.unlink()  # nobody has to clear it away, whatever ends us
+            stack.callback(os.close, reading)
+            memory = stack.enter_context(contextlib.closing(new_block()))
+            block = stack.enter_context(memoryview(memory))
             began_s, cpu_s = time.perf_counter(), time.thread_time()
-            _write_and_read(folder / name, fd, block, mode, size_bytes)
-            return ModeFigure(
-                mode=mode,
-                size_bytes=size_bytes,
-                seconds=time.perf_counter() - began_s,
-                cpu_s=time.thread_time() - cpu_s,
-            )
-    except OSError as error:
-        if error.errno in _UNAVAILABLE:
-            return ModeFigure(mode=mode, size_bytes=size_bytes)
-        raise
-    finally:
-        os.close(fd)
-        (folder / name).unlink()
+            _write_and_read(writing, reading, block, mode, size_bytes)
+        except OSError as error:
+            if error.errno in _UNAVAILABLE:
+                return ModeFigure(mode=mode, size_bytes=size_bytes)
+            raise
+        return ModeFigure(
+            mode=mode,
+            size_bytes=size_bytes,
+            seconds=time.perf_counter() - began_s,
+            cpu_s=time.thread_time() - cpu_s,
+        )
 
 
-def _write_and_read(path: Path, fd: int, block: memoryview, mode: DiskMode, size: int) -> None:
-    set_mode(fd, mode)
-    for offset_bytes in range(0, size, BLOCK_BYTES):
-        write_block(fd, block, offset_bytes, mode)
-    durable.sync_file(fd)
-    evict(fd, size_bytes=size)
-    reading = open_for_reading(path, mode)
-    try:
-        for offset_bytes in range(0, size, BLOCK_BYTES):
-            read_block(reading, block, offset_bytes, mode)
-    finally:
-        os.close(reading)
+def _write_and_read(
+    writing: int, reading: int, block: memoryview, mode: DiskMode, size: int
+) -> None:
+    """Whole blocks, and one that is as short as a file's end may be."""
+    set_mode(writing, mode)
+    offsets = range(0, size, BLOCK_BYTES)
+    for offset_bytes in offsets:
+        write_block(writing, block, offset_bytes, mode)
+    with block[:ALIGNMENT_BYTES] as tail:
+        write_block(writing, tail, size, mode)
+    durable.sync_file(writing)
+    evict(writing, size_bytes=size + ALIGNMENT_BYTES)
+    for offset_bytes in (*offsets, size):
+        read_block(reading, block, offset_bytes, mode)
 
 
 def open_for_reading(path: Path, mode: DiskMode) -> int:

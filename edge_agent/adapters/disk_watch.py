@@ -59,10 +59,10 @@ class DiskWatch:
         show: Callable[[Problem | None], None],
         pace: WatchPace | None = None,
     ) -> None:
-        """Watch *folders*; *show* is called with each change of `problem`."""
+        """Watch what is in *folders* each time; *show* is called with each change of `problem`."""
         self.problem: Problem | None = None
         self.mended = Pulse()
-        self._folders = tuple(folders)
+        self._folders = folders
         self._show = show
         self._pace = pace or WatchPace()
         self._asked_s: float | None = None
@@ -87,7 +87,7 @@ class DiskWatch:
         """Try the disk once, however long that takes; return what is wrong with it."""
         loop = asyncio.get_running_loop()
         self._asked_s = loop.time()
-        trying = loop.run_in_executor(None, _try_all, self._folders)
+        trying = loop.run_in_executor(None, _try_all, tuple(self._folders))
         try:
             done, _ = await asyncio.wait({trying}, timeout=self._pace.silent_s)
             if not done:

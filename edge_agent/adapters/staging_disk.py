@@ -13,12 +13,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from edge_agent.adapters.staging_slot import DiskSlot
+from edge_agent.adapters.staging_slot import DiskSlot, give_room_back
 from edge_agent.adapters.staging_together import TogetherStaging
 from edge_agent.adapters.staging_way import Way
 from edge_agent.ingest.files import FileId
 from edge_agent.ingest.room import UNLIMITED_FILES
-from edge_agent.staging.slot import ReadBack, SmallCopy
+from edge_agent.staging.slot import SmallCopy, SmallOutcome
 from runtime import durable
 
 # Room that staging leaves to the journal, which shares the disk and must be able to say "full".
@@ -69,7 +69,7 @@ class StagingDisk:
 
     def stage_together(
         self, copies: Sequence[SmallCopy], *, read_back: bool
-    ) -> tuple[ReadBack, ...]:
+    ) -> tuple[SmallOutcome, ...]:
         """Make small copies durable under their ids."""
         return self._together.stage(copies, read_back=read_back)
 
@@ -84,13 +84,18 @@ class StagingDisk:
                 durable.sync_directory(folder)
 
     def sweep(self, known_file_ids: Collection[FileId]) -> tuple[str, ...]:
-        """Remove unfinished copies of nobody, put sealed ones aside; return where they were."""
+        """Remove unfinished copies of nobody, put sealed ones aside; return where they were.
+
+        Other unfinished copies give back what room they have and do not need.
+        """
         for path in self._number.parent.glob(f".{self._number.name}.*"):
             path.unlink()  # the power went while `belong_to` was writing
         swept = []
         for path in self._strange(self._partial, known_file_ids):
             path.unlink()
             swept.append(f"partial/{path.name}")
+        for path in self._partial.iterdir():
+            _give_room_back(path)
         durable.sync_directory(self._partial)
         for path in self._strange(self._files, known_file_ids):
             self._put_aside(path)
@@ -158,6 +163,15 @@ class StagingDisk:
             with contextlib.suppress(FileExistsError):
                 durable.rename_no_replace(path, aside)
                 return
+
+
+def _give_room_back(path: Path) -> None:
+    """A slot does so when it is closed; a power cut left it open."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        give_room_back(fd)
+    finally:
+        os.close(fd)
 
 
 def _unlink(path: Path) -> bool:

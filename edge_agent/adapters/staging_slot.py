@@ -33,7 +33,7 @@ class DiskSlot:
         Args:
             partial: Where it is until it is sealed.
             sealed: Where it is then.
-            size_bytes: Room to reserve for a new one.
+            size_bytes: Room to reserve.
             stored_bytes: How much of an existing one to go on after; None makes a new one.
             way: How bytes go to this disk.
 
@@ -103,15 +103,17 @@ class DiskSlot:
         self._let_threads_go()
         with self._poisoning():
             durable.rename_no_replace(self._partial, self._sealed)
-        self.close()
+        self._close_file()
         return proof
 
     def close(self) -> None:
-        """Keep what was synced."""
+        """Keep what was synced, and give the room back that was reserved for more."""
         self._let_threads_go()
         if self._fd is not None:
-            fd, self._fd = self._fd, None
-            os.close(fd)
+            try:
+                give_room_back(self._fd)
+            finally:
+                self._close_file()
 
     def discard(self) -> None:
         """Delete the file."""
@@ -131,17 +133,17 @@ class DiskSlot:
             )
             head = b""
         else:
-            fd, head = _cut(self._partial, stored_bytes)
+            fd, head = _cut(self._partial, stored_bytes, size_bytes=self._size_bytes)
+        way = self._way
         try:
-            set_mode(fd, self._way.mode)
+            set_mode(fd, way.mode)
+            self._writer = WriteBehind(
+                fd, head=head, offset_bytes=self._stored_bytes, mode=way.mode, blocks=way.blocks
+            )
         except OSError:
             os.close(fd)
             raise
         self._fd = fd
-        way = self._way
-        self._writer = WriteBehind(
-            fd, head=head, offset_bytes=self._stored_bytes, mode=way.mode, blocks=way.blocks
-        )
         self._reader = ReadBehind(
             fd, self._partial, mode=way.mode, blocks=way.blocks, early=way.reads_back_early
         )
@@ -163,9 +165,14 @@ class DiskSlot:
         with self._poisoning():
             found, evicted = self._reader.finish()
         if found != sha256:
-            self.discard()
+            self._poisoned = True
             raise CopyDiffersError(self._partial.name, written_sha256=sha256, found_sha256=found)
         return ReadBack(compared=True, evicted=evicted)
+
+    def _close_file(self) -> None:
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.close(fd)
 
     def _let_threads_go(self) -> None:
         self._writer.stop()
@@ -175,7 +182,7 @@ class DiskSlot:
     def _poisoning(self) -> Iterator[None]:
         try:
             yield
-        except OSError:
+        except Exception:
             self._poisoned = True
             raise
 
@@ -188,16 +195,23 @@ class DiskSlot:
         return self._fd
 
 
-def _cut(path: Path, stored_bytes: int) -> tuple[int, bytes]:
+def give_room_back(fd: int) -> None:
+    """Leave an unfinished copy the room that its bytes take, and no more."""
+    os.ftruncate(fd, os.fstat(fd).st_size)
+
+
+def _cut(path: Path, stored_bytes: int, *, size_bytes: int) -> tuple[int, bytes]:
     """Open a file for writing after its first *stored_bytes*, and return its last unaligned ones.
 
     Raises:
         FileNotFoundError: There is none, or it has not as many.
+        OSError: Our disk failed; with ENOSPC there is no room for *size_bytes*.
     """
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         _check_size(fd, path, stored_bytes)
         os.ftruncate(fd, stored_bytes)
+        durable.extend_reservation(fd, size_bytes)
         head_bytes = stored_bytes % ALIGNMENT_BYTES
         return fd, os.pread(fd, head_bytes, stored_bytes - head_bytes)
     except BaseException:

@@ -7,14 +7,13 @@ share one commit of the file system; and their folders are synced once for all o
 import contextlib
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from edge_agent.errors import CopyDiffersError
-from edge_agent.staging.slot import ReadBack, SmallCopy
+from edge_agent.staging.slot import ReadBack, SmallCopy, SmallOutcome
 from runtime import durable
 from runtime.eviction import Eviction, evict
 
@@ -30,25 +29,31 @@ class TogetherStaging:
         self._files = files_folder
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="staging-small")
 
-    def stage(self, copies: Sequence[SmallCopy], *, read_back: bool) -> tuple[ReadBack, ...]:
+    def stage(self, copies: Sequence[SmallCopy], *, read_back: bool) -> tuple[SmallOutcome, ...]:
         """Keep the contract of `Staging.stage_together`."""
+        writing: list[Future[ReadBack]] = []
         try:
-            writing = [
-                self._threads.submit(partial(self._write, copy, read_back=read_back))
-                for copy in copies
-            ]
-            try:
-                proofs = tuple(one.result() for one in writing)
-            finally:
-                for one in writing:
-                    one.exception()  # none of them works on when this returns
-            durable.rename_all_no_replace(
-                [(self._partial / one.file_id, self._files / one.file_id) for one in copies]
+            writing.extend(
+                self._threads.submit(self._write, copy, read_back=read_back) for copy in copies
             )
-        except BaseException:
-            self._throw_away(copies)
-            raise
-        return proofs
+        finally:
+            wait(writing)  # none of them works on when this returns
+        outcomes = [_outcome(one) for one in writing]
+        good = [
+            copy
+            for copy, outcome in zip(copies, outcomes, strict=True)
+            if isinstance(outcome, ReadBack)
+        ]
+        try:
+            durable.rename_all_no_replace(
+                [(self._partial / one.file_id, self._files / one.file_id) for one in good]
+            )
+        except OSError as error:
+            outcomes = [error if isinstance(one, ReadBack) else one for one in outcomes]
+        for copy, outcome in zip(copies, outcomes, strict=True):
+            if not isinstance(outcome, ReadBack):
+                self._throw_away(copy)
+        return tuple(outcomes)
 
     def _write(self, copy: SmallCopy, *, read_back: bool) -> ReadBack:
         for folder in (self._files, self._partial):
@@ -69,9 +74,15 @@ class TogetherStaging:
             raise CopyDiffersError(copy.file_id, written_sha256=copy.sha256, found_sha256=found)
         return ReadBack(compared=True, evicted=evicted)
 
-    def _throw_away(self, copies: Sequence[SmallCopy]) -> None:
+    def _throw_away(self, copy: SmallCopy) -> None:
         # What is reported is the first error; whatever stays is thrown away by the next try.
-        for copy in copies:
-            for folder in (self._files, self._partial):
-                with contextlib.suppress(OSError):
-                    (folder / copy.file_id).unlink(missing_ok=True)
+        for folder in (self._files, self._partial):
+            with contextlib.suppress(OSError):
+                (folder / copy.file_id).unlink(missing_ok=True)
+
+
+def _outcome(writing: Future[ReadBack]) -> SmallOutcome:
+    try:
+        return writing.result()
+    except (CopyDiffersError, OSError) as error:
+        return error

@@ -5,6 +5,7 @@ what was written, tells so, and reads it back from the disk, far behind the firs
 what was read back. A small file needs none of them.
 """
 
+import errno
 import hashlib
 import mmap
 import os
@@ -47,6 +48,20 @@ class Blocks:
     def give_back(self, block: mmap.mmap) -> None:
         """Let others have a block that nobody looks at any more."""
         self._free.append(block)
+
+
+def started(target: Callable[[], None], name: str) -> threading.Thread:
+    """Start a thread.
+
+    Raises:
+        OSError: With EAGAIN: the system has none left.
+    """
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from error
+    return thread
 
 
 class _Full(NamedTuple):
@@ -93,7 +108,7 @@ class WriteBehind:
         self._room = threading.Semaphore(_AHEAD)
         self._todo: SimpleQueue[_Full | _Mark | threading.Event | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._failure: OSError | None = None
+        self._failure: Exception | None = None
         self._on_mark: Callable[[int, Callable[[], None]], None] | None = None
 
     def append(self, chunk: bytes | memoryview) -> None:
@@ -153,16 +168,15 @@ class WriteBehind:
         return self._block
 
     def _hand_over(self, block: mmap.mmap) -> None:
+        # What may fail comes first: a block that was handed over has no other owner.
+        if self._thread is None:
+            self._thread = started(self._write_all, "staging-write")
+        fresh = self._blocks.take()
         self._room.acquire()
         self._todo.put(_Full(block, self._begin_bytes))
         self._begin_bytes += BLOCK_BYTES
-        self._block = self._blocks.take()
+        self._block = fresh
         self._filled_bytes = self._written_bytes = 0
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._write_all, name="staging-write", daemon=True
-            )
-            self._thread.start()
 
     def _write_rest(self) -> int:
         """Write what there is of the last block; it is written again when it is full."""
@@ -177,24 +191,26 @@ class WriteBehind:
         return self._begin_bytes + self._filled_bytes
 
     def _write_all(self) -> None:
+        """In the thread: whatever fails, take all that comes, for somebody waits until it is."""
         while (todo := self._todo.get()) is not None:
-            if isinstance(todo, threading.Event):
-                todo.set()
-            elif isinstance(todo, _Full):
-                self._write(todo)
-            elif self._failure is None and self._on_mark is not None:
-                self._on_mark(todo.final_bytes, todo.then)
+            try:
+                if self._failure is None:
+                    self._do(todo)
+            except Exception as error:  # noqa: BLE001 -- raised by the next call
+                self._failure = error
+            finally:
+                if isinstance(todo, threading.Event):
+                    todo.set()
+                elif isinstance(todo, _Full):
+                    self._blocks.give_back(todo.block)
+                    self._room.release()
 
-    def _write(self, full: _Full) -> None:
-        try:
-            if self._failure is None:
-                with memoryview(full.block) as whole:
-                    write_block(self._fd, whole, full.offset_bytes, self._mode)
-        except OSError as error:
-            self._failure = error
-        finally:
-            self._blocks.give_back(full.block)
-            self._room.release()
+    def _do(self, todo: _Full | _Mark | threading.Event) -> None:
+        if isinstance(todo, _Full):
+            with memoryview(todo.block) as whole:
+                write_block(self._fd, whole, todo.offset_bytes, self._mode)
+        elif isinstance(todo, _Mark) and self._on_mark is not None:
+            self._on_mark(todo.final_bytes, todo.then)
 
 
 class ReadBehind:
@@ -222,15 +238,12 @@ class ReadBehind:
         self._marks: SimpleQueue[_Mark | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_ending = threading.Event()
-        self.failure: OSError | None = None
+        self.failure: Exception | None = None
 
     def follow(self, final_bytes: int, then: Callable[[], None]) -> None:
         """Sync all that was written, call *then*, and read back up to *final_bytes*, soon."""
         if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._follow_all, name="staging-read-back", daemon=True
-            )
-            self._thread.start()
+            self._thread = started(self._follow_all, "staging-read-back")
         self._marks.put(_Mark(final_bytes, then))
 
     def settle(self) -> None:
@@ -254,7 +267,11 @@ class ReadBehind:
             OSError: Our disk failed.
         """
         self.settle()
-        self._read_to(os.fstat(self._fd).st_size, lambda: None)
+        size_bytes = os.fstat(self._fd).st_size
+        self._evict(size_bytes)
+        self._read_to(size_bytes, lambda: None)
+        if self._read_bytes != size_bytes:
+            raise OSError(errno.EIO, f"only {self._read_bytes} of {size_bytes} bytes can be read")
         return self._digest.hexdigest(), self._evicted
 
     def stop(self) -> None:
@@ -273,13 +290,15 @@ class ReadBehind:
             self._is_ending.clear()
 
     def _follow_all(self) -> None:
-        try:
-            while (mark := self._marks.get()) is not None:
-                end_bytes = self._sync(mark)
-                if self._early:
-                    self._read_to(end_bytes, self._further)
-        except OSError as error:
-            self.failure = error
+        while (mark := self._marks.get()) is not None:
+            try:
+                if self.failure is None:
+                    end_bytes = self._sync(mark)
+                    if self._early and end_bytes > self._read_bytes:
+                        self._evict(end_bytes)
+                        self._read_to(end_bytes, self._further)
+            except Exception as error:  # noqa: BLE001 -- raised by the next call
+                self.failure = error
 
     def _sync(self, mark: _Mark) -> int:
         """Make durable what a mark is about; return up to where it may be read back."""
@@ -299,14 +318,11 @@ class ReadBehind:
         return self._sync(mark)
 
     def _read_to(self, end_bytes: int, further: Callable[[], int | None]) -> None:
-        """Read and hash on from where the last reading ended."""
-        if end_bytes <= self._read_bytes:
-            return
-        self._evict(end_bytes)
+        """Read and hash on from where the last reading ended; it was evicted up to *end_bytes*."""
         with _HashBehind(self._digest, self._blocks) as hashing:
             while self._read_bytes < end_bytes and not self._is_ending.is_set():
                 if not self._read_one(hashing, end_bytes):
-                    return  # it is shorter than it was, which its digest says
+                    return  # it is shorter than it was
                 if (later := further()) is not None and later > end_bytes:
                     end_bytes = later
                     self._evict(end_bytes)
@@ -315,8 +331,12 @@ class ReadBehind:
         if self._reading_fd < 0:
             self._reading_fd = open_for_reading(self._path, self._mode)
         block = hashing.free_block()
-        with memoryview(block) as whole:
-            size_bytes = read_block(self._reading_fd, whole, self._read_bytes, self._mode)
+        try:
+            with memoryview(block) as whole:
+                size_bytes = read_block(self._reading_fd, whole, self._read_bytes, self._mode)
+        except BaseException:
+            self._blocks.give_back(block)
+            raise
         size_bytes = min(size_bytes, end_bytes - self._read_bytes)
         hashing.put(block, size_bytes)
         self._read_bytes += size_bytes
@@ -327,7 +347,10 @@ class ReadBehind:
 
 
 class _HashBehind:
-    """Hashes blocks in a thread of its own, while the next ones are read."""
+    """Hashes blocks in a thread of its own, while the next ones are read.
+
+    What fails there is raised at the end of the block of `with`, if nothing else was.
+    """
 
     def __init__(self, digest: "hashlib._Hash", blocks: Blocks) -> None:
         self._digest = digest
@@ -335,19 +358,23 @@ class _HashBehind:
         self._room = threading.Semaphore(_AHEAD)
         self._todo: SimpleQueue[tuple[mmap.mmap, int] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._failure: Exception | None = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._thread is not None:
             self._todo.put(None)
             self._thread.join()
+        if self._failure is not None and kind is None:
+            raise self._failure
 
     def free_block(self) -> mmap.mmap:
         """Return a block to be filled and put."""
+        block = self._blocks.take()
         self._room.acquire()
-        return self._blocks.take()
+        return block
 
     def put(self, block: mmap.mmap, size_bytes: int) -> None:
         """Hash the first *size_bytes* of *block*, in order."""
@@ -355,16 +382,20 @@ class _HashBehind:
             self._hash(block, size_bytes)
             return
         if self._thread is None:
-            self._thread = threading.Thread(target=self._hash_all, name="staging-hash", daemon=True)
-            self._thread.start()
+            self._thread = started(self._hash_all, "staging-hash")
         self._todo.put((block, size_bytes))
 
     def _hash_all(self) -> None:
         while (todo := self._todo.get()) is not None:
-            self._hash(*todo)
+            try:
+                self._hash(*todo)
+            except Exception as error:  # noqa: BLE001 -- raised by the next call
+                self._failure = error
 
     def _hash(self, block: mmap.mmap, size_bytes: int) -> None:
-        with memoryview(block) as whole, whole[:size_bytes] as part:
-            self._digest.update(part)
-        self._blocks.give_back(block)
-        self._room.release()
+        try:
+            with memoryview(block) as whole, whole[:size_bytes] as part:
+                self._digest.update(part)
+        finally:
+            self._blocks.give_back(block)
+            self._room.release()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from edge_agent.errors import CopyDiffersError
 from edge_agent.ingest.files import FileId
 
 
@@ -30,6 +31,10 @@ class SmallCopy:
     file_id: FileId
     content: bytes
     sha256: str
+
+
+# What is proved of a small copy, or why it is none.
+SmallOutcome = ReadBack | CopyDiffersError | OSError
 
 
 class StagingSlot(Protocol):
@@ -70,7 +75,7 @@ class StagingSlot(Protocol):
             read_back: Whether to read it back, from the disk as far as that can be had.
 
         Raises:
-            CopyDiffersError: Read back, it is something else; the copy is gone.
+            CopyDiffersError: Read back, it is something else. Discard it.
             OSError: Our disk failed.
         """
 
@@ -103,12 +108,12 @@ class Staging(Protocol):
 
     def stage_together(
         self, copies: Sequence[SmallCopy], *, read_back: bool
-    ) -> tuple[ReadBack, ...]:
+    ) -> tuple[SmallOutcome, ...]:
         """Make small copies durable under their ids, as `StagingSlot.seal` does each by itself.
 
-        Raises:
-            CopyDiffersError: One of them, read back, is something else. None of them stays.
-            OSError: Our disk failed. None of them is promised to be there, or to be gone.
+        Returns:
+            What became of each, in their order. After an error nothing is promised of that one, not
+            even that it is gone: the next copy under its id clears it away.
         """
 
     def open(self, file_id: FileId) -> BinaryIO:

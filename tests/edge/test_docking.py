@@ -348,6 +348,9 @@ async def test_a_copy_that_differs_twice_stops_the_bay(
     assert (outcome.kind, outcome.code) == (OutcomeKind.ATTENTION, "E-STG-302")
     assert not claimed(await site.manifests())
     assert len(volume.read_bytes) == 1
+    # Nothing of it stays, and the journal does not say so either.
+    assert (staging.partial, staging.files) == ({}, {})
+    assert {row.verified_bytes for row in await site.journal.known_files(R1)} == {0}
 
 
 async def test_a_level_that_is_not_proved_is_lowered(

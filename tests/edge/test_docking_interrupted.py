@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.adapters.staging_disk import StagingDisk
 from edge_agent.errors import SourceUnreadableError
 from edge_agent.ingest.files import Device
 from edge_agent.ingest.volume import MAX_DEPTH, EntryKind, RawEntry
 from edge_agent.interrupted import close_interrupted_dockings
-from edge_agent.ports import OutcomeKind
+from edge_agent.ports import DockingOutcome, OutcomeKind
 from protocol.manifest import EvidenceLevel, IncompleteReason
 from tests.simulators.docking_site import (
     MORNING,
@@ -160,6 +161,47 @@ async def test_a_cancelled_docking_seals_nothing(site: DockingSite) -> None:
     assert len(await site.journal.open_dockings()) == 1
     [row] = await site.journal.known_files(R1)
     assert row.verified_bytes == volume.read_bytes[path] < 4_000
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class CancellingVolume(MemoryVolume):
+    """Cancels *docking* when small parts of a file are read: its bytes have all been read then."""
+
+    loop: asyncio.AbstractEventLoop
+    docking: "asyncio.Task[DockingOutcome] | None" = None
+
+    def count_probe(self, path: bytes) -> None:
+        if self.docking is not None:
+            self.loop.call_soon_threadsafe(self.docking.cancel)
+        # Not the base class's: super() knows no class that slots made anew.
+        self.probes[path] += 1
+
+
+async def test_cancelled_at_the_end_of_a_file_nothing_stays_open(
+    site: DockingSite, tmp_path: Path
+) -> None:
+    """Whatever was opened for a copy is closed, although nobody waits for the copy any more."""
+    site.staging = StagingDisk(tmp_path / "staging", reserve_bytes=0)
+    before = set(threading.enumerate())
+    files = recording(size_bytes=3 << 20)
+    volume = CancellingVolume(files=files, loop=asyncio.get_running_loop())
+    volume.docking = asyncio.create_task(site.dock(volume))
+
+    with pytest.raises(asyncio.CancelledError):
+        await volume.docking
+
+    assert volume.read_bytes.total() == 3 << 20
+    assert not {one for one in set(threading.enumerate()) - before if "staging" in one.name}
+    assert not [path for path in opened() if str(tmp_path / "staging") in path]
+
+
+def opened() -> list[str]:
+    """Return which files are open."""
+    paths: list[str] = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            paths.append(str(descriptor.readlink()))
+    return paths
 
 
 async def test_without_its_profile_everything_is_held(site: DockingSite) -> None:

@@ -1,6 +1,7 @@
 """What a docking takes when the dock's disk is nearly full."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +27,18 @@ MARKED = clip_path(LATER, 9, mark="IMP")
 MARKED_FILE = {
     MARKED: Stored(content=noise(MARKED, 1_000), mtime_ns=mtime_ns(LATER + timedelta(seconds=12)))
 }
+
+
+class Gate(threading.Event):
+    """Holds back who reads, and tells that somebody is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.reached.set()
+        return super().wait(timeout)
 
 
 @pytest.fixture
@@ -113,6 +126,22 @@ async def test_two_dockings_do_not_count_on_the_same_room(
     assert sorted(one.kind.value for one in outcomes) == ["attention", "sealed"]
     assert {one.text for one in outcomes} == {"", "2 files wait for room: 2000 bytes"}
     assert len(staging.copies) == len(staging.files) == 2
+
+
+async def test_what_is_being_copied_is_not_counted_twice(
+    site: DockingSite, staging: MemoryStaging
+) -> None:
+    """What the disk has set aside for a copy under way is no part of what was given any more."""
+    gate = Gate()
+    docking = asyncio.create_task(site.dock(MemoryVolume(files=recording(), gate=gate)))
+    try:
+        assert await asyncio.to_thread(gate.reached.wait, 60)
+        assert staging.copies
+        room = await site.allotments.room(staging)
+        assert room.free_bytes == staging.free_bytes()
+    finally:
+        gate.set()
+        await docking
 
 
 async def test_what_the_disk_refuses_is_waited_for(

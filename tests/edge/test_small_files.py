@@ -11,7 +11,7 @@ from edge_agent.adapters.journal import Journal
 from edge_agent.ingest.recognising import fingerprint, fingerprint_of
 from edge_agent.ports import OutcomeKind
 from edge_agent.small_files import batches
-from edge_agent.staging.slot import ReadBack, SmallCopy
+from edge_agent.staging.slot import SmallCopy, SmallOutcome
 from protocol.findings import FindingCode
 from protocol.manifest import EvidenceLevel
 from tests.simulators.docking_site import MORNING, DockingSite, recording
@@ -26,18 +26,26 @@ FILES = {
 
 
 class CountingStaging(MemoryStaging):
-    """Counts batches, and fails at some."""
+    """Counts batches, and fails at some, whole, or at their first files."""
 
     batches: int = 0
     failing_batches: int = 0
+    failing_files: int = 0
+    failing_syncs_then: int = 0
 
     def stage_together(
         self, copies: Sequence[SmallCopy], *, read_back: bool
-    ) -> tuple[ReadBack, ...]:
+    ) -> tuple[SmallOutcome, ...]:
         self.batches += 1
         if self.failing_batches:
             self.failing_batches -= 1
-            raise OSError(errno.EIO, "injected")
+            return tuple(OSError(errno.EIO, "injected") for _ in copies)
+        bad, self.failing_files = self.failing_files, 0
+        if bad:
+            failed = (OSError(errno.EIO, "injected") for _ in copies[:bad])
+            staged = super().stage_together(copies[bad:], read_back=read_back)
+            self.failing_syncs = self.failing_syncs_then
+            return (*failed, *staged)
         return super().stage_together(copies, read_back=read_back)
 
 
@@ -118,14 +126,41 @@ async def test_a_disk_that_fails_at_a_batch_gets_each_file_once_more(
     outcome = await site.dock(MemoryVolume(files=FILES))
 
     assert outcome.kind is OutcomeKind.SEALED
-    assert len(outcome.disk_faults) == 1
+    assert len(outcome.disk_faults) == 64
     assert await claimed(site) == set(FILES)
+
+
+async def test_a_disk_that_fails_at_one_file_keeps_the_rest_of_the_batch(
+    site: DockingSite, staging: CountingStaging
+) -> None:
+    """Each file of a batch has its own verdict: only the one that failed is copied once more."""
+    staging.failing_files = 1
+
+    outcome = await site.dock(MemoryVolume(files=FILES))
+
+    assert outcome.kind is OutcomeKind.SEALED
+    assert len(outcome.disk_faults) == 1
+    assert len(staging.copies) == len(set(staging.copies)) == len(FILES)
+    assert await claimed(site) == set(FILES)
+
+
+async def test_what_a_batch_staged_behind_a_failing_file_is_counted(
+    site: DockingSite, staging: CountingStaging
+) -> None:
+    """The second failure ends the docking; what stands in staging is claimed and counted."""
+    staging.failing_files, staging.failing_syncs_then = 1, 1
+
+    outcome = await site.dock(MemoryVolume(files=FILES))
+
+    assert (outcome.kind, outcome.code) == (OutcomeKind.ATTENTION, "E-STG-303")
+    assert len(await claimed(site)) == 63
+    assert site.reported[-1].files_done == 63
 
 
 async def test_a_disk_that_fails_again_after_a_batch_is_given_no_more(
     site: DockingSite, staging: CountingStaging
 ) -> None:
-    """A batch counts as the first try of its first file."""
+    """A batch counts as the first try of each of its files."""
     staging.failing_batches, staging.failing_syncs = 1, 1
 
     outcome = await site.dock(MemoryVolume(files=FILES))

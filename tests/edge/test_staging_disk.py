@@ -1,6 +1,8 @@
 """What only a real disk can get wrong."""
 
 import errno
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -69,8 +71,8 @@ def test_a_restart_is_another_file(staging: StagingDisk, tmp_path: Path) -> None
             assert second.read() == b""
 
 
-def test_a_copy_that_the_disk_changed_is_deleted(staging: StagingDisk, tmp_path: Path) -> None:
-    """A copy that reads back differently gets no name, and nothing of it stays."""
+def test_a_copy_that_the_disk_changed_gets_no_name(staging: StagingDisk, tmp_path: Path) -> None:
+    """It takes nothing more, and stays until the journal has forgotten it and it is removed."""
     slot = filled(staging)
     slot.sync()
     with (tmp_path / "staging/partial/one").open("r+b") as file:
@@ -80,7 +82,30 @@ def test_a_copy_that_the_disk_changed_is_deleted(staging: StagingDisk, tmp_path:
         slot.seal(sha256=sha256_hex(CONTENT), read_back=True)
 
     assert caught.value.found_sha256 == sha256_hex(b"y" + CONTENT[1:])
+    with pytest.raises(OSError, match="earlier"):
+        slot.seal(sha256=caught.value.found_sha256, read_back=True)
+    slot.close()
+    assert staging.sealed_count() == 0
+    staging.remove(ID)
     assert staging.sweep([]) == ()
+
+
+def test_a_copy_that_lost_its_end_is_no_copy(staging: StagingDisk) -> None:
+    """What the disk cannot read to its end is the disk's failure, before any digest."""
+    slot = filled(staging)
+    slot.sync()
+    real = os.fstat
+
+    def longer(fd: int) -> os.stat_result:
+        found = real(fd)
+        values = list(found)
+        values[stat.ST_SIZE] += 4096
+        return os.stat_result(values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fstat", longer)
+        with pytest.raises(OSError, match="only 100000 of 104096 bytes"):
+            slot.seal(sha256=sha256_hex(CONTENT), read_back=True)
 
 
 def test_the_read_back_says_whether_it_came_from_the_disk(
@@ -104,6 +129,38 @@ def test_room_is_reserved_at_once(staging: StagingDisk, tmp_path: Path) -> None:
     found = (tmp_path / "staging/partial/one").stat()
     assert found.st_size == 0
     assert found.st_blocks * 512 >= 1 << 20
+
+
+def test_room_that_was_not_needed_is_given_back(staging: StagingDisk, tmp_path: Path) -> None:
+    """A copy that waits for its recorder takes no more room than its bytes; it reserves again."""
+    partial = tmp_path / "staging/partial/one"
+    slot = staging.create(ID, size_bytes=1 << 20)
+    slot.append(CONTENT)
+    slot.sync()
+
+    slot.close()
+
+    assert partial.stat().st_blocks * 512 < 1 << 18
+    again = staging.reopen(ID, size_bytes=1 << 20, stored_bytes=len(CONTENT))
+    assert partial.stat().st_blocks * 512 >= 1 << 20
+    assert b"".join(map(bytes, again.stored(offset_bytes=0))) == CONTENT
+    again.close()
+
+
+def test_room_of_a_copy_that_a_kill_left_open_is_given_back(
+    staging: StagingDisk, tmp_path: Path
+) -> None:
+    """The next start sees to it; what is known stays as it was."""
+    slot = staging.create(ID, size_bytes=1 << 20)
+    slot.append(CONTENT)
+    slot.sync()
+
+    assert staging.sweep([ID]) == ()
+
+    partial = tmp_path / "staging/partial/one"
+    assert partial.read_bytes() == CONTENT
+    assert partial.stat().st_blocks * 512 < 1 << 18
+    slot.close()
 
 
 def test_the_reserve_is_not_given_away(staging: StagingDisk, tmp_path: Path) -> None:

@@ -118,3 +118,27 @@ async def test_a_disk_that_takes_nothing_at_the_start(
         mend(disk)
 
     assert archived(archive) == set(contents.values())
+
+
+async def test_a_disk_that_hangs_while_it_is_waited_for(
+    site: EdgeSite, archive: ArchiveService, disk: FaultDisk
+) -> None:
+    """Who asks is told, the agent can be stopped, and mended all is archived."""
+    on_disk(site, disk)
+    await archive.publish_registry(REGISTRY)
+    contents = dock_recorder(site.bay(1))
+    disk.fail(*EVERYTHING, times=None, error=errno.EIO)
+    try:
+        async with running(site):
+            await snapshot_when(site, lambda one: one.bays[0].problem == DISK_REFUSES)
+            disk.clear_rules()
+            disk.fault(Effect.STALL, EVERYTHING, times=None)
+            await snapshot_when(site, lambda one: one.bays[0].problem == DISK_SILENT)
+        # Stopped while it hangs.
+        mend(disk)
+        async with running(site):
+            await archive.until(released)
+    finally:
+        mend(disk)
+
+    assert archived(archive) == set(contents.values())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime import durable
+from runtime import durable, uncached
 from runtime.eviction import cached_pages
 from runtime.uncached import (
     BLOCK_BYTES,
@@ -58,4 +58,22 @@ def test_each_mode_is_measured_and_leaves_nothing(tmp_path: Path) -> None:
     costs = [one.cost_s for one in figures]
     assert costs == sorted(costs)
     assert figures[0].seconds is not None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_measurement_that_is_killed_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file has no name any more when its first byte is written."""
+    left: list[Path] = []
+
+    def look(fd: int, block: memoryview, offset_bytes: int, mode: DiskMode) -> None:
+        left.extend(tmp_path.iterdir())
+        write_block(fd, block, offset_bytes, mode)
+
+    monkeypatch.setattr(uncached, "write_block", look)
+
+    measure_modes(tmp_path, size_bytes=BLOCK_BYTES)
+
+    assert left == []
     assert list(tmp_path.iterdir()) == []

@@ -64,6 +64,8 @@ class ListeningJournal:
     def __init__(self, journal: Journal, told: Acknowledged) -> None:
         self._journal = journal
         self._told = told
+        # The last call about a file: of calls under way at once, it alone says what is noted.
+        self._last: dict[object, object] = {}
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         call = getattr(self._journal, name)
@@ -71,8 +73,11 @@ class ListeningJournal:
         @functools.wraps(call)
         async def passed_on(*values: Any, **named: Any) -> Any:
             self._doubt(name, *values)
+            about = next(iter(values), None) if name == "checkpoint" else None
+            this = self._last[about] = object()
             answer = await call(*values, **named)
-            self._note(name, *values, **named)
+            if name != "checkpoint" or self._last[about] is this:
+                self._note(name, *values, **named)
             if name == "seal":
                 await self._note_manifests()
             return answer

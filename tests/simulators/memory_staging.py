@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from edge_agent.errors import CopyDiffersError
 from edge_agent.ingest.files import FileId
-from edge_agent.staging.slot import ReadBack, SmallCopy
+from edge_agent.staging.slot import ReadBack, SmallCopy, SmallOutcome
 from protocol.digest import sha256_hex
 
 
@@ -54,18 +54,17 @@ class MemoryStaging:
 
     def stage_together(
         self, copies: Sequence[SmallCopy], *, read_back: bool
-    ) -> tuple[ReadBack, ...]:
-        proofs = []
+    ) -> tuple[SmallOutcome, ...]:
+        return tuple(self._stage(copy, read_back=read_back) for copy in copies)
+
+    def _stage(self, copy: SmallCopy, *, read_back: bool) -> SmallOutcome:
         try:
-            for copy in copies:
-                slot = self.create(copy.file_id, size_bytes=len(copy.content))
-                slot.append(copy.content)
-                proofs.append(slot.seal(sha256=copy.sha256, read_back=read_back))
-        except (OSError, CopyDiffersError):
-            for copy in copies:
-                self.remove(copy.file_id)
-            raise
-        return tuple(proofs)
+            slot = self.create(copy.file_id, size_bytes=len(copy.content))
+            slot.append(copy.content)
+            return slot.seal(sha256=copy.sha256, read_back=read_back)
+        except (OSError, CopyDiffersError) as error:
+            self.remove(copy.file_id)
+            return error
 
     def open(self, file_id: FileId) -> BinaryIO:
         if file_id not in self.files:
@@ -144,7 +143,7 @@ class MemorySlot:
 
     def seal(self, *, sha256: str, read_back: bool) -> ReadBack:
         self.sync()
-        written = self._staging.partial.pop(self._file_id)
+        written = self._staging.partial[self._file_id]
         if self._staging.changing_seals:
             self._staging.changing_seals -= 1
             written = written[:-1] + bytes([written[-1] ^ 1])
@@ -155,6 +154,7 @@ class MemorySlot:
         if self._file_id in self._staging.files:
             raise FileExistsError(errno.EEXIST, "sealed before", self._file_id)
         self._staging.files[self._file_id] = written
+        del self._staging.partial[self._file_id]
         return ReadBack(compared=read_back, evicted=read_back and self._staging.evicts)
 
     def close(self) -> None:

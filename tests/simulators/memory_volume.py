@@ -137,12 +137,7 @@ class MemoryFile:
     def read_at(self, offset_bytes: int, size_bytes: int) -> bytes:
         self._volume.check_docked()
         stored = self._volume.files.get(self._path, self._stored)
-        self._volume.probes[self._path] += 1
-        if self._volume.probes[self._path] > self._volume.pull_after_probes.get(
-            self._path, 1 << 40
-        ):
-            self._volume.docked = False
-            self._volume.check_docked()
+        self._volume.count_probe(self._path)
         part = stored.content[offset_bytes : offset_bytes + size_bytes]
         readable_end = stored.readable_end(offset_bytes, offset_bytes + len(part))
         if offset_bytes + len(part) > readable_end:
