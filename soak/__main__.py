@@ -11,7 +11,8 @@ from typing import Final
 
 from demo.programs import DemoError
 from demo.site import clear
-from soak.small_disk import unmount_below
+from soak.heavy_load import carry_heavy
+from soak.own_disk import unmount_below
 from soak.turmoil import run_turmoil
 
 _FAULTS: Final = Path(__file__).resolve().parent.parent / "tests" / "faults"
@@ -31,11 +32,17 @@ def _parser() -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  make soak                              half an hour\n"
         "  make soak ARGS='--minutes 2 --seed 7'  the dice of another run, for two minutes\n"
+        "  make soak ARGS=--load                  24 bays, 100,000 files, one of 200 GB\n"
         "  make soak ARGS=--faults                first, for hours, every fault test everywhere\n",
     )
     parser.add_argument("--minutes", type=float, default=30, help="how long (default: 30)")
     parser.add_argument("--seed", type=int, help="of all dice (default: any)")
     parser.add_argument("--dir", type=Path, default=Path(".soak"), help="where to work (.soak)")
+    parser.add_argument(
+        "--load",
+        action="store_true",
+        help="nothing else: 24 bays, 100,000 files and one of 200 GB of zeros, on a disk in memory",
+    )
     parser.add_argument(
         "--faults", action="store_true", help="first stop everything at every disk operation"
     )
@@ -48,7 +55,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     asked = _parser().parse_args()
     seed = secrets.randbelow(1_000_000) if asked.seed is None else asked.seed
-    again = f"make soak ARGS='--minutes {asked.minutes:g} --seed {seed}'"
+    what = "--load" if asked.load else f"--minutes {asked.minutes:g}"
+    again = f"make soak ARGS='{what} --seed {seed}'"
     print(f"seed {seed}; again with: {again}", flush=True)
     if asked.faults and not _fault_tests_pass():
         print(f"make soak: a fault test failed; they are in {_FAULTS}", file=sys.stderr)
@@ -56,8 +64,11 @@ def main() -> int:
     try:
         unmount_below(asked.dir)
         clear(asked.dir)
-        result = run_turmoil(asked.dir.resolve(), seed=seed, minutes=asked.minutes)
-    except DemoError as error:
+        if asked.load:
+            result = carry_heavy(asked.dir.resolve(), seed=seed)
+        else:
+            result = run_turmoil(asked.dir.resolve(), seed=seed, minutes=asked.minutes)
+    except (DemoError, OSError) as error:
         print(f"make soak: {error}\neverything is in {asked.dir}; again: {again}", file=sys.stderr)
         return 1
     width = max(len(name) for name, _ in result.rows)

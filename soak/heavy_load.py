@@ -4,9 +4,11 @@ import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from demo.site import Site, SiteOptions
 from soak.checker import check
+from soak.own_disk import zeros_disk
 from soak.process_memory import MOST_MEMORY_BYTES, Peaks
 from soak.recorders import KIB, Habits, WornRecorder, worn_recorders
 from soak.result import Result
@@ -28,6 +30,22 @@ class Load:
     photos: int
     large_clip_bytes: int
     patience_s: float
+
+
+# What a dock must carry at once.
+HEAVY: Final = Load(bays=24, photos=100_000, large_clip_bytes=200 * 10**9, patience_s=3 * 3600)
+# Once on the dock's disk, once on the archive's, and all else.
+_HEAVY_DISK_BYTES: Final = 440 * 10**9
+
+
+def carry_heavy(root: Path, *, seed: int) -> Result:
+    """Carry `HEAVY`, on a disk in memory, where zeros take no room.
+
+    Raises:
+        OSError: The kernel or the tools do not give such a disk.
+    """
+    with zeros_disk(root, size_bytes=_HEAVY_DISK_BYTES):
+        return carry(root, HEAVY, seed=seed)
 
 
 def carry(root: Path, load: Load, *, seed: int) -> Result:

@@ -9,7 +9,7 @@ from typing import Final
 
 from soak.bad_network import BadNetwork
 from soak.killing import Killer
-from soak.small_disk import SmallDisk
+from soak.own_disk import SmallDisk
 from soak.station import Station
 
 # For so many kills a cut network stays cut, and a full disk full.

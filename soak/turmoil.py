@@ -12,10 +12,10 @@ from soak.bad_network import BadNetwork, bad_network
 from soak.checker import check, find_bags
 from soak.killing import Killer
 from soak.mischief import Mischief
+from soak.own_disk import SmallDisk, small_disk
 from soak.process_memory import MOST_MEMORY_BYTES, Peaks
 from soak.recorders import MIB, Habits, WornRecorder, worn_recorders
 from soak.result import Result
-from soak.small_disk import SmallDisk, small_disk
 from soak.station import Station, StationError, places_of
 
 BAYS: Final = 8

@@ -1,4 +1,4 @@
-"""A disk that is small enough to fill: ext4 in a file, mounted for a while."""
+"""Disks for a while: one that is small enough to fill, and one that has room for endless zeros."""
 
 import contextlib
 import os
@@ -9,6 +9,7 @@ from typing import Final
 
 _TIMEOUT_S: Final = 120
 _FILLER: Final = "filler"
+_ZRAM: Final = Path("/sys/class/zram-control")
 
 
 class SmallDisk:
@@ -62,6 +63,28 @@ def small_disk(folder: Path, *, size_bytes: int) -> Iterator[SmallDisk]:
     finally:
         _run("umount", "--lazy", str(folder))
         image.unlink()
+
+
+@contextlib.contextmanager
+def zeros_disk(folder: Path, *, size_bytes: int) -> Iterator[None]:
+    """Mount a disk in memory at *folder* on which pages of zeros take next to none. Only root may.
+
+    Raises:
+        OSError: The kernel (zram) or the tools do not let us.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    number = int((_ZRAM / "hot_add").read_text())
+    device = f"/dev/zram{number}"
+    try:
+        Path(f"/sys/block/zram{number}/disksize").write_text(str(size_bytes))
+        _run("mkfs.ext4", "-q", "-m", "0", "-E", "nodiscard", device)
+        _run("mount", device, str(folder))
+        try:
+            yield
+        finally:
+            _run("umount", str(folder))
+    finally:
+        (_ZRAM / "hot_remove").write_text(str(number))
 
 
 def _run(*command: str) -> None:
