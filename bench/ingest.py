@@ -166,7 +166,7 @@ async def _measure(volumes: Sequence[Path], root: Path, level: EvidenceLevel) ->
 
 def _ports(journal: Journal, root: Path, bays: int, level: EvidenceLevel) -> DockingPorts:
     staging = root / "staging"
-    way = choose_way(staging, reads_back=level is not EvidenceLevel.L1)
+    way = choose_way(staging, reads_back=level is not EvidenceLevel.L1, bays=bays)
     registry = Registry(
         version=1, issued_at=datetime.now(UTC), recorders=tuple(map(_entry, range(1, bays + 1)))
     )

@@ -297,7 +297,9 @@ async def _assemble(config: EdgeConfig) -> AsyncIterator[_Agent]:
     ballast = Ballast(config.storage.journal)
     await asyncio.to_thread(ballast.settle)
     reads_back = config.ingest.evidence is not EvidenceLevel.L1
-    way = await asyncio.to_thread(choose_way, config.storage.staging, reads_back=reads_back)
+    way = await asyncio.to_thread(
+        choose_way, config.storage.staging, reads_back=reads_back, bays=len(config.bays)
+    )
     staging = await asyncio.to_thread(
         StagingDisk, config.storage.staging, reserve_bytes=config.storage.min_free_bytes, way=way
     )

@@ -22,20 +22,24 @@ class Load:
     Attributes:
         bays: How many, each with a recorder.
         photos: How many one of the recorders holds.
-        large_clip_bytes: The size of a clip on another one; 0: there is none.
+        clip_bytes: The size of a clip on each of them.
+        large_clip_bytes: The size of one more clip on another one.
         patience_s: How long all may take.
     """
 
     bays: int
     photos: int
+    clip_bytes: int
     large_clip_bytes: int
     patience_s: float
 
 
 # What a dock must carry at once.
-HEAVY: Final = Load(bays=24, photos=100_000, large_clip_bytes=200 * 10**9, patience_s=3 * 3600)
+HEAVY: Final = Load(
+    bays=24, photos=100_000, clip_bytes=1 << 30, large_clip_bytes=200 * 10**9, patience_s=3 * 3600
+)
 # Once on the dock's disk, once on the archive's, and all else.
-_HEAVY_DISK_BYTES: Final = 440 * 10**9
+_HEAVY_DISK_BYTES: Final = 480 * 10**9
 
 
 def carry_heavy(root: Path, *, seed: int) -> Result:
@@ -54,8 +58,9 @@ def carry(root: Path, load: Load, *, seed: int) -> Result:
     recorders = list(worn_recorders(root / "recorders", load.bays, seed=seed, habits=habits))
     for _ in range(load.photos):
         recorders[0].take_photo()
-    if load.large_clip_bytes:
-        recorders[1].film_darkness(load.large_clip_bytes)
+    recorders[1].film_darkness(load.large_clip_bytes)
+    for one in recorders:
+        one.film_darkness(load.clip_bytes)
     site = _site(root, recorders)
     site.prepare()
     station, peaks, faults = Station(site, recorders, random.Random(seed)), Peaks(), []

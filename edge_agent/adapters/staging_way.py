@@ -15,6 +15,10 @@ from runtime.uncached import DiskMode, ModeFigure, measure_modes
 _DOUBT: Final = 1.25
 _FROM_LEAST_PROCESSOR_TIME: Final = (DiskMode.DIRECT, DiskMode.DONTCACHE, DiskMode.BUFFERED)
 
+# Each bay fills one and has others on their way to the disk and back; few bays gain from more.
+_BLOCKS_OF_A_BAY: Final = 3
+_MORE_BLOCKS: Final = 16
+
 _log = structlog.get_logger(__name__)
 
 
@@ -39,7 +43,7 @@ def _best(figures: Sequence[ModeFigure]) -> DiskMode:
     return next(mode for mode in _FROM_LEAST_PROCESSOR_TIME if costs[mode] <= good)
 
 
-def choose_way(root: Path, *, reads_back: bool) -> Way:
+def choose_way(root: Path, *, reads_back: bool, bays: int) -> Way:
     """Measure the disk that *root* is on, and return the cheapest way; the log gets the figures.
 
     A disk that cannot be measured, be it for lack of room, gets the way that every disk has.
@@ -47,13 +51,15 @@ def choose_way(root: Path, *, reads_back: bool) -> Way:
     Args:
         root: The staging folder; created if it is not there.
         reads_back: Whether copies are going to be read back.
+        bays: How many recorders there may be at once; each needs memory of its own.
     """
+    blocks = Blocks(_BLOCKS_OF_A_BAY * bays + _MORE_BLOCKS)
     try:
         durable.make_directories(root)
         figures = measure_modes(root)
     except OSError as error:
         _log.warning("staging disk not measured", reason=str(error))
-        return Way(reads_back_early=reads_back)
+        return Way(blocks=blocks, reads_back_early=reads_back)
     best = _best(figures)
     rates = {
         one.mode.value: {
@@ -64,4 +70,4 @@ def choose_way(root: Path, *, reads_back: bool) -> Way:
         if one.seconds is not None
     }
     _log.info("staging disk measured", way=best.value, figures=rates)
-    return Way(mode=best, reads_back_early=reads_back)
+    return Way(mode=best, blocks=blocks, reads_back_early=reads_back)

@@ -5,6 +5,7 @@ what was written, tells so, and reads it back from the disk, far behind the firs
 what was read back. A small file needs none of them.
 """
 
+import contextlib
 import errno
 import hashlib
 import mmap
@@ -33,21 +34,37 @@ _AHEAD: Final = 2
 
 
 class Blocks:
-    """Blocks of memory, used again and again by all slots of a disk."""
+    """Blocks of memory, used again and again by all slots of a disk; so many and no more.
 
-    def __init__(self) -> None:
+    A slot holds one while it waits for its recorder; every other one is on its way through a thread
+    that needs no more of them, and comes back. So with one more than slots, all of them go on.
+    """
+
+    def __init__(self, most: int = 32) -> None:
+        """Make none yet; *most* is at least one more than there are slots at a time."""
+        self._left = threading.Semaphore(most)
+        # The last one used first: it is still in the processor's cache.
         self._free: deque[mmap.mmap] = deque()
 
     def take(self) -> mmap.mmap:
-        """Return a block; what is in it is of no meaning."""
-        try:
+        """Return a block, once there is one; what is in it is of no meaning.
+
+        Raises:
+            OSError: With ENOMEM: there is no memory for it.
+        """
+        self._left.acquire()
+        with contextlib.suppress(IndexError):
             return self._free.pop()
-        except IndexError:
+        try:
             return new_block()
+        except OSError:
+            self._left.release()
+            raise
 
     def give_back(self, block: mmap.mmap) -> None:
         """Let others have a block that nobody looks at any more."""
         self._free.append(block)
+        self._left.release()
 
 
 def started(target: Callable[[], None], name: str) -> threading.Thread:
@@ -168,15 +185,15 @@ class WriteBehind:
         return self._block
 
     def _hand_over(self, block: mmap.mmap) -> None:
-        # What may fail comes first: a block that was handed over has no other owner.
         if self._thread is None:
             self._thread = started(self._write_all, "staging-write")
-        fresh = self._blocks.take()
         self._room.acquire()
+        # It has another owner from here on, whatever comes of the next one.
+        self._block = None
         self._todo.put(_Full(block, self._begin_bytes))
         self._begin_bytes += BLOCK_BYTES
-        self._block = fresh
         self._filled_bytes = self._written_bytes = 0
+        self._block = self._blocks.take()
 
     def _write_rest(self) -> int:
         """Write what there is of the last block; it is written again when it is full."""
@@ -372,9 +389,8 @@ class _HashBehind:
 
     def free_block(self) -> mmap.mmap:
         """Return a block to be filled and put."""
-        block = self._blocks.take()
         self._room.acquire()
-        return block
+        return self._blocks.take()
 
     def put(self, block: mmap.mmap, size_bytes: int) -> None:
         """Hash the first *size_bytes* of *block*, in order."""

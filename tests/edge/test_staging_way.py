@@ -32,7 +32,7 @@ def test_the_cheapest_is_taken_unless_it_is_too_close_to_tell(
     """Within the doubt of a short measurement, past the page cache is better."""
     monkeypatch.setattr("edge_agent.adapters.staging_way.measure_modes", lambda _: figures)
 
-    assert choose_way(tmp_path, reads_back=True).mode is best
+    assert choose_way(tmp_path, reads_back=True, bays=1).mode is best
 
 
 def test_what_cannot_be_had_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_what_cannot_be_had_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_pa
     )
     monkeypatch.setattr("edge_agent.adapters.staging_way.measure_modes", lambda _: figures)
 
-    assert choose_way(tmp_path, reads_back=True).mode is DiskMode.BUFFERED
+    assert choose_way(tmp_path, reads_back=True, bays=1).mode is DiskMode.BUFFERED
 
 
 def test_a_disk_that_cannot_be_measured_is_used_all_the_same(
@@ -57,4 +57,4 @@ def test_a_disk_that_cannot_be_measured_is_used_all_the_same(
 
     monkeypatch.setattr(durable, "create_exclusive", full)
 
-    assert choose_way(tmp_path, reads_back=True).mode is DiskMode.BUFFERED
+    assert choose_way(tmp_path, reads_back=True, bays=1).mode is DiskMode.BUFFERED

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,9 @@ def staging(tmp_path: Path, blocks: Blocks) -> StagingDisk:
     return StagingDisk(tmp_path / "staging", reserve_bytes=0, way=way)
 
 
-def write(staging: StagingDisk) -> None:
+def write(staging: StagingDisk, file_id: FileId = ID) -> None:
     """Copy CONTENT as a docking does, with a checkpoint in the middle; raise what that raises."""
-    slot = staging.create(ID, size_bytes=len(CONTENT))
+    slot = staging.create(file_id, size_bytes=len(CONTENT))
     try:
         for start in range(0, len(CONTENT), 300_000):
             slot.append(CONTENT[start : start + 300_000])
@@ -159,3 +160,26 @@ def test_a_system_without_threads_fails_the_copy(
         write(staging)
 
     assert caught.value.errno == errno.EAGAIN
+
+
+def test_no_more_blocks_than_allowed(tmp_path: Path) -> None:
+    """With one block more than slots, all of them go on, however many are written at once."""
+    slots = 6
+    blocks = Blocks(slots + 1)
+    way = Way(blocks=blocks, reads_back_early=True)
+    staging = StagingDisk(tmp_path / "staging", reserve_bytes=0, way=way)
+    ids = [FileId(str(number)) for number in range(slots)]
+
+    with ThreadPoolExecutor(slots) as threads:
+        for done in [threads.submit(write, staging, file_id) for file_id in ids]:
+            done.result(timeout=120)
+
+    assert staging.sealed_count() == slots
+    taken = {id(blocks.take()) for _ in range(slots + 1)}
+    assert len(taken) == slots + 1
+    waiting = ThreadPoolExecutor(1)
+    more = waiting.submit(blocks.take)
+    assert not more.done()
+    blocks.give_back(new_block())
+    more.result(timeout=120)
+    waiting.shutdown()
