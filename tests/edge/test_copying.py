@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 
@@ -156,10 +157,9 @@ def test_stopped_and_resumed_any_number_of_times(content: bytes, stops: list[int
         slot = staging.reopen(
             ID, size_bytes=len(content), stored_bytes=resume.offset_bytes if resume else 0
         )
-        try:
+        with contextlib.suppress(CopyStoppedError):
             copy(volume, slot, watched, resume=resume)
-        except CopyStoppedError:
-            resume = watched.resume
+        resume = watched.resume
     slot = staging.reopen(
         ID, size_bytes=len(content), stored_bytes=resume.offset_bytes if resume else 0
     )
