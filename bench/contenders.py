@@ -51,7 +51,8 @@ def ours(level: str) -> Contender:
     def run(source: Path, target: Path) -> Run:
         folders = ("--source", str(source), "--staging", str(target))
         bays = str(sum(1 for _ in source.iterdir()))
-        command = [sys.executable, "-m", "bench.ingest", "--bays", bays, "--level", level, *folders]
+        asked = ("--keep", "--bays", bays, "--level", level)
+        command = [sys.executable, "-m", "bench.ingest", *asked, *folders]
         done = _run(command)
         found = msgspec.json.decode(done.stdout, type=Ingested)
         return Run(seconds=found.seconds, cpu_s=found.cpu_s, peak_bytes=found.peak_bytes)

@@ -1,13 +1,14 @@
 """Many small files on their way to the dock's own disk at once.
 
-A sync costs a small file more than its bytes do. Several files that are synced at the same time
-share one commit of the file system; and their folders are synced once for all of them.
+A sync costs a small file more than its bytes do. So all are written first, and then synced at the
+same time: they share one commit of the file system. Their folders are synced once for all of them.
 """
 
 import contextlib
 import os
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -28,61 +29,88 @@ class TogetherStaging:
         self._partial = partial_folder
         self._files = files_folder
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="staging-small")
+        # More than one batch makes no disk faster, and holds that many more files open.
+        self._turn = threading.Lock()
 
     def stage(self, copies: Sequence[SmallCopy], *, read_back: bool) -> tuple[SmallOutcome, ...]:
         """Keep the contract of `Staging.stage_together`."""
-        writing: list[Future[ReadBack]] = []
+        with self._turn:
+            batch = [_Small(copy, self._partial, self._files) for copy in copies]
+            try:
+                for one in batch:
+                    one.write()
+                wait([self._threads.submit(one.sync) for one in batch])
+                if read_back:
+                    for one in batch:
+                        one.read_back()
+            finally:
+                for one in batch:
+                    one.close()
+            self._name([one for one in batch if one.failure is None])
+            for one in batch:
+                one.clear_away()
+            return tuple(one.failure or one.proof for one in batch)
+
+    def _name(self, batch: Sequence["_Small"]) -> None:
         try:
-            writing.extend(
-                self._threads.submit(self._write, copy, read_back=read_back) for copy in copies
-            )
-        finally:
-            wait(writing)  # none of them works on when this returns
-        outcomes = [_outcome(one) for one in writing]
-        good = [
-            copy
-            for copy, outcome in zip(copies, outcomes, strict=True)
-            if isinstance(outcome, ReadBack)
-        ]
-        try:
-            durable.rename_all_no_replace(
-                [(self._partial / one.file_id, self._files / one.file_id) for one in good]
-            )
+            durable.rename_all_no_replace([(one.partial, one.sealed) for one in batch])
         except OSError as error:
-            outcomes = [error if isinstance(one, ReadBack) else one for one in outcomes]
-        for copy, outcome in zip(copies, outcomes, strict=True):
-            if not isinstance(outcome, ReadBack):
-                self._throw_away(copy)
-        return tuple(outcomes)
+            for one in batch:
+                one.failure = error
 
-    def _write(self, copy: SmallCopy, *, read_back: bool) -> ReadBack:
-        for folder in (self._files, self._partial):
-            (folder / copy.file_id).unlink(missing_ok=True)
-        path = self._partial / copy.file_id
-        fd = durable.create_exclusive(self._partial, copy.file_id)
-        try:
-            durable.write_all(fd, copy.content)
-            durable.sync_file(fd)
-            if not read_back:
-                return ReadBack(compared=False, evicted=False)
-            evicted = evict(fd, size_bytes=len(copy.content)) is Eviction.PROVED
-            found = sha256(path.read_bytes()).hexdigest()
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(fd)
-        if found != copy.sha256:
-            raise CopyDiffersError(copy.file_id, written_sha256=copy.sha256, found_sha256=found)
-        return ReadBack(compared=True, evicted=evicted)
 
-    def _throw_away(self, copy: SmallCopy) -> None:
-        # What is reported is the first error; whatever stays is thrown away by the next try.
-        for folder in (self._files, self._partial):
+class _Small:
+    """One file of a batch; once it has failed, nothing more is done with it."""
+
+    def __init__(self, copy: SmallCopy, partial_folder: Path, files_folder: Path) -> None:
+        self.partial = partial_folder / copy.file_id
+        self.sealed = files_folder / copy.file_id
+        self.proof = ReadBack(compared=False, evicted=False)
+        self.failure: CopyDiffersError | OSError | None = None
+        self._copy = copy
+        self._fd: int | None = None
+
+    def write(self) -> None:
+        with self._failing():
+            for path in (self.sealed, self.partial):
+                path.unlink(missing_ok=True)
+            self._fd = durable.create_exclusive(self.partial.parent, self.partial.name)
+            durable.write_all(self._fd, self._copy.content)
+            durable.begin_writing(self._fd)
+
+    def sync(self) -> None:
+        with self._failing():
+            if self._fd is not None and self.failure is None:
+                durable.sync_file(self._fd)
+
+    def read_back(self) -> None:
+        with self._failing():
+            if self._fd is not None and self.failure is None:
+                evicted = evict(self._fd, size_bytes=len(self._copy.content)) is Eviction.PROVED
+                found = sha256(self.partial.read_bytes()).hexdigest()
+                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                if found != self._copy.sha256:
+                    raise CopyDiffersError(
+                        self._copy.file_id, written_sha256=self._copy.sha256, found_sha256=found
+                    )
+                self.proof = ReadBack(compared=True, evicted=evicted)
+
+    def close(self) -> None:
+        if self._fd is not None:
+            # What was synced is there; what was not has failed already.
             with contextlib.suppress(OSError):
-                (folder / copy.file_id).unlink(missing_ok=True)
+                os.close(self._fd)
 
+    def clear_away(self) -> None:
+        """Delete what failed; whatever stays is thrown away by the next try."""
+        if self.failure is not None:
+            for path in (self.sealed, self.partial):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
 
-def _outcome(writing: Future[ReadBack]) -> SmallOutcome:
-    try:
-        return writing.result()
-    except (CopyDiffersError, OSError) as error:
-        return error
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except (CopyDiffersError, OSError) as error:
+            self.failure = error
