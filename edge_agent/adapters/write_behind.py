@@ -398,7 +398,11 @@ class _HashBehind:
             self._hash(block, size_bytes)
             return
         if self._thread is None:
-            self._thread = started(self._hash_all, "staging-hash")
+            try:
+                self._thread = started(self._hash_all, "staging-hash")
+            except OSError:
+                self._blocks.give_back(block)
+                raise
         self._todo.put((block, size_bytes))
 
     def _hash_all(self) -> None:

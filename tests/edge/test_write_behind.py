@@ -22,6 +22,7 @@ from runtime.uncached import BLOCK_BYTES, new_block
 ID = FileId("one")
 CONTENT = b"".join(bytes([number]) * BLOCK_BYTES for number in range(9)) + b"tail"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+_MOST_BLOCKS = 8
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +46,16 @@ def descriptors() -> set[str]:
 
 
 @pytest.fixture
-def blocks() -> Blocks:
-    return Blocks()
+def blocks() -> Iterator[Blocks]:
+    """So many blocks; all of them have come back when the test is over."""
+    given = Blocks(_MOST_BLOCKS)
+    yield given
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            for _ in range(_MOST_BLOCKS):
+                thread.submit(given.take).result(timeout=60)
+        finally:
+            given.give_back(new_block())  # whoever still waits for one need not
 
 
 @pytest.fixture
@@ -140,9 +149,11 @@ def test_no_block_has_two_owners_when_memory_is_short(
         write(staging)
     monkeypatch.undo()
 
-    free = [blocks.take() for _ in range(20)]
+    free = [blocks.take() for _ in range(_MOST_BLOCKS)]
 
-    assert len({id(one) for one in free}) == 20
+    assert len({id(one) for one in free}) == _MOST_BLOCKS
+    for one in free:
+        blocks.give_back(one)
     write(staging)
 
 
