@@ -173,9 +173,20 @@ async def _look_until_well(config: EdgeConfig, watch: DiskWatch, folders: list[P
             was_ill = True
             await asyncio.sleep(_DISK_PAUSE_S)
         staging = config.storage.staging
-        if staging in folders or not await asyncio.to_thread(staging.is_dir):
+        if staging in folders or await asyncio.to_thread(_is_missing, staging):
             return was_ill
         folders.append(staging)
+
+
+def _is_missing(folder: Path) -> bool:
+    """Whether it was not made yet; what cannot be told is for the look at its disk to tell."""
+    try:
+        folder.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 async def _keep_watchdog(stop: asyncio.Event, watch: DiskWatch) -> None:

@@ -150,6 +150,7 @@ class _Docking:
             ports=ports,
             settings=settings,
             on_bytes=self._on_bytes,
+            on_reserved=self._count_as_taken,
         )
         self._small_files = SmallFiles(
             volume, thread, opened.device, self._copier, ports=ports, settings=settings
@@ -171,6 +172,7 @@ class _Docking:
         self._file_ids: dict[FileKey, FileId] = {}
         self._generations: dict[FileKey, int] = {}
         self._tried: set[FileKey] = set()
+        self._taken: set[FileKey] = set()
         self._unreadable: list[CopyStep] = []
         self._reasons: dict[FileKey, IncompleteReason] = {}
         self._rest = IncompleteReason.AGENT_STOPPED
@@ -290,9 +292,6 @@ class _Docking:
 
     async def _read_batch(self, batch: Sequence[CopyStep]) -> None:
         """Copy one file, or some small ones that follow each other in the plan."""
-        # From here on the disk itself counts what they take.
-        missing_bytes = sum(step.missing_bytes for step in batch)
-        self._ports.allotments.fill(self._opened.docking_id, missing_bytes)
         done = await self._read_together(batch) if len(batch) > 1 else frozenset()
         for step in batch:
             if self._has_ended and step.key not in done:
@@ -303,6 +302,13 @@ class _Docking:
                 self._note_read(step)
             else:
                 await self._read_one(step)
+            self._count_as_taken(step)
+
+    def _count_as_taken(self, step: CopyStep) -> None:
+        """From here on the disk itself counts what a file takes, or it takes nothing."""
+        if step.key not in self._taken:
+            self._taken.add(step.key)
+            self._ports.allotments.fill(self._opened.docking_id, step.missing_bytes)
 
     async def _read_together(self, batch: Sequence[CopyStep]) -> frozenset[FileKey]:
         """Copy small files at once; return those that need no more work."""

@@ -65,6 +65,7 @@ class FileCopier:
         ports: DockingPorts,
         settings: DockingSettings,
         on_bytes: Callable[[int], None],
+        on_reserved: Callable[[CopyStep], None],
     ) -> None:
         """Prepare to copy.
 
@@ -75,6 +76,7 @@ class FileCopier:
             ports: Journal and staging are used.
             settings: Of the docking.
             on_bytes: Called in the event loop with how much of the current file we hold.
+            on_reserved: Called in the event loop when the disk has set room aside for a file.
         """
         self._volume = volume
         self._thread = thread
@@ -83,6 +85,7 @@ class FileCopier:
         self._staging = ports.staging
         self._settings = settings
         self._on_bytes = on_bytes
+        self._on_reserved = on_reserved
         self._monotonic_s = ports.monotonic_s
         self._tell_at_s = -math.inf
         self._posted: deque[Future[None]] = deque()
@@ -192,8 +195,11 @@ class FileCopier:
         with self._volume.open(step.key.path) as source:
             slot = self._slot(step, file_id, resume)
             opened.append(slot)
+            self._thread.tell(partial(self._on_reserved, step))
             watch = CopyWatch(
-                progress=self._progress, checkpoint=partial(self._checkpoint, file_id)
+                progress=self._progress,
+                checkpoint=partial(self._checkpoint, file_id),
+                forget=partial(self._forget_now, file_id),
             )
             stamp = source.stamp()
             check_time(step, stamp)
@@ -253,11 +259,13 @@ class FileCopier:
 
     def _slot(self, step: CopyStep, file_id: FileId, resume: Resume | None) -> StagingSlot:
         size_bytes = step.key.size_bytes
-        if resume is None:
-            return self._staging.create(file_id, size_bytes=size_bytes)
-        return self._staging.reopen(
-            file_id, size_bytes=size_bytes, stored_bytes=resume.offset_bytes
-        )
+        if resume is not None:
+            with contextlib.suppress(FileNotFoundError):
+                return self._staging.reopen(
+                    file_id, size_bytes=size_bytes, stored_bytes=resume.offset_bytes
+                )
+            self._forget_now(file_id)
+        return self._staging.create(file_id, size_bytes=size_bytes)
 
     def _progress(self, held_bytes: int) -> None:
         self._thread.stop_if_asked()
@@ -275,6 +283,11 @@ class FileCopier:
                 )
             )
         )
+
+    def _forget_now(self, file_id: FileId) -> None:
+        """In the thread: the journal never promises what is about to be thrown away."""
+        self._settle()
+        self._thread.wait_for(self._forget_checkpoint(file_id))
 
     async def _forget_checkpoint(self, file_id: FileId) -> None:
         await self._journal.checkpoint(file_id, verified_bytes=0, prefix_sha256=None)

@@ -60,12 +60,9 @@ class StagingDisk:
         return self._slot(file_id, size_bytes=size_bytes, stored_bytes=None)
 
     def reopen(self, file_id: FileId, *, size_bytes: int, stored_bytes: int) -> DiskSlot:
-        """Return the slot of an unfinished copy, cut to *stored_bytes*; else an empty one."""
+        """Return the slot of an unfinished copy, cut to *stored_bytes*."""
         self._take_back(file_id)
-        try:
-            return self._slot(file_id, size_bytes=size_bytes, stored_bytes=stored_bytes)
-        except FileNotFoundError:
-            return self.create(file_id, size_bytes=size_bytes)
+        return self._slot(file_id, size_bytes=size_bytes, stored_bytes=stored_bytes)
 
     def stage_together(
         self, copies: Sequence[SmallCopy], *, read_back: bool
@@ -95,7 +92,10 @@ class StagingDisk:
             path.unlink()
             swept.append(f"partial/{path.name}")
         for path in self._partial.iterdir():
-            _give_room_back(path)
+            # One copy that the disk cannot open keeps nobody from starting; whoever goes on with
+            # it hears of it.
+            with contextlib.suppress(OSError):
+                _give_room_back(path)
         durable.sync_directory(self._partial)
         for path in self._strange(self._files, known_file_ids):
             self._put_aside(path)

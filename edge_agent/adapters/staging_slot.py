@@ -108,12 +108,12 @@ class DiskSlot:
 
     def close(self) -> None:
         """Keep what was synced, and give the room back that was reserved for more."""
-        self._let_threads_go()
-        if self._fd is not None:
-            try:
+        try:
+            self._let_threads_go()
+            if self._fd is not None:
                 give_room_back(self._fd)
-            finally:
-                self._close_file()
+        finally:
+            self._close_file()
 
     def discard(self) -> None:
         """Delete the file."""
@@ -141,7 +141,7 @@ class DiskSlot:
                 fd, head=head, offset_bytes=self._stored_bytes, mode=way.mode, blocks=way.blocks
             )
         except OSError:
-            os.close(fd)
+            _let_go(fd)
             raise
         self._fd = fd
         self._reader = ReadBehind(
@@ -215,8 +215,17 @@ def _cut(path: Path, stored_bytes: int, *, size_bytes: int) -> tuple[int, bytes]
         head_bytes = stored_bytes % ALIGNMENT_BYTES
         return fd, os.pread(fd, head_bytes, stored_bytes - head_bytes)
     except BaseException:
-        os.close(fd)
+        _let_go(fd)
         raise
+
+
+def _let_go(fd: int) -> None:
+    """Close what could not be begun; room that was set aside for it in vain is given back."""
+    try:
+        with contextlib.suppress(OSError):  # what is reported is the first error
+            give_room_back(fd)
+    finally:
+        os.close(fd)
 
 
 def _check_size(fd: int, path: Path, stored_bytes: int) -> None:

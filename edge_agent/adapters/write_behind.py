@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, Self
 
 from runtime import durable
 from runtime.eviction import Eviction, evict
+from runtime.threads import started
 from runtime.uncached import (
     ALIGNMENT_BYTES,
     BLOCK_BYTES,
@@ -65,20 +66,6 @@ class Blocks:
         """Let others have a block that nobody looks at any more."""
         self._free.append(block)
         self._left.release()
-
-
-def started(target: Callable[[], None], name: str) -> threading.Thread:
-    """Start a thread.
-
-    Raises:
-        OSError: With EAGAIN: the system has none left.
-    """
-    thread = threading.Thread(target=target, name=name, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError as error:
-        raise OSError(errno.EAGAIN, str(error)) from error
-    return thread
 
 
 class _Full(NamedTuple):
@@ -295,8 +282,9 @@ class ReadBehind:
         """End the thread; what it was told is durable then, unless that failed."""
         self._end_thread()
         if self._reading_fd >= 0:
-            os.close(self._reading_fd)
-            self._reading_fd = -1
+            # Once: after an error, too, the number may be another file's by now.
+            fd, self._reading_fd = self._reading_fd, -1
+            os.close(fd)
 
     def _end_thread(self) -> None:
         if self._thread is not None:

@@ -57,10 +57,13 @@ class CopyWatch:
     Attributes:
         progress: With the number of bytes that the slot holds; may raise CopyStoppedError.
         checkpoint: With the number of durable bytes and their SHA-256; in any thread.
+        forget: Before bytes that a checkpoint was about are thrown away; when it returns, nobody
+            counts on them.
     """
 
     progress: Callable[[int], None]
     checkpoint: Callable[[int, str], None]
+    forget: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +117,7 @@ def copy_file(
     digest = _resumed_digest(source, slot, resume, with_sm3=with_sm3)
     chunks = None if digest is None else _beyond_overlap(source, slot)
     if digest is None or chunks is None:
-        _empty(slot)
+        _empty(slot, watch)
         digest, chunks = StreamDigest(with_sm3=with_sm3), source.chunks(offset_bytes=0)
     resumed_bytes = digest.size_bytes
     watch.progress(resumed_bytes)
@@ -217,8 +220,9 @@ def _check_size(untrusted_path: bytes, read_bytes: int, *, expected_bytes: int) 
         )
 
 
-def _empty(slot: CopySlot) -> None:
+def _empty(slot: CopySlot, watch: CopyWatch) -> None:
     if slot.stored_bytes:
+        watch.forget()
         slot.restart()
 
 

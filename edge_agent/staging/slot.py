@@ -103,7 +103,9 @@ class Staging(Protocol):
     def reopen(self, file_id: FileId, *, size_bytes: int, stored_bytes: int) -> StagingSlot:
         """Return the slot of an unfinished copy, holding its first *stored_bytes*.
 
-        If it does not hold as much, it is an empty one.
+        Raises:
+            FileNotFoundError: There is none, or it does not hold as much.
+            OSError: Our disk failed; with ENOSPC there is no room for *size_bytes*.
         """
 
     def stage_together(

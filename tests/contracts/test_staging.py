@@ -98,14 +98,16 @@ def test_a_closed_slot_is_reopened_where_it_was_synced(staging: Staging) -> None
     assert sealed(staging) == CONTENT
 
 
-def test_what_holds_too_little_is_reopened_empty(staging: Staging) -> None:
-    """A slot that lost what the journal promises begins anew."""
+def test_what_holds_too_little_is_not_reopened(staging: Staging) -> None:
+    """Whoever relies on more than there is hears of it, and nothing is thrown away before."""
     slot = filled(staging, b"abc")
     slot.sync()
     slot.close()
 
-    assert staging.reopen(ID, size_bytes=8, stored_bytes=4).stored_bytes == 0
-    assert staging.reopen(OTHER, size_bytes=8, stored_bytes=1).stored_bytes == 0
+    for file_id, stored_bytes in ((ID, 4), (OTHER, 1)):
+        with pytest.raises(FileNotFoundError):
+            staging.reopen(file_id, size_bytes=8, stored_bytes=stored_bytes)
+    assert staging.reopen(ID, size_bytes=8, stored_bytes=3).stored_bytes == 3
 
 
 def test_a_restarted_slot_is_empty_and_usable(staging: Staging) -> None:
@@ -130,7 +132,8 @@ def test_a_discarded_slot_is_gone(staging: Staging) -> None:
     slot.discard()
     slot.close()
 
-    assert staging.reopen(ID, size_bytes=1, stored_bytes=1).stored_bytes == 0
+    with pytest.raises(FileNotFoundError):
+        staging.reopen(ID, size_bytes=1, stored_bytes=1)
 
 
 def test_a_slot_that_was_let_go_takes_nothing(staging: Staging) -> None:

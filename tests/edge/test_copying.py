@@ -41,7 +41,9 @@ class Watched:
     @property
     def watch(self) -> CopyWatch:
         return CopyWatch(
-            progress=self._progress, checkpoint=lambda *told: self.checkpoints.append(told)
+            progress=self._progress,
+            checkpoint=lambda *told: self.checkpoints.append(told),
+            forget=self.checkpoints.clear,
         )
 
     @property
@@ -145,6 +147,13 @@ def test_what_was_read_before_the_pull_is_durable(
         assert watched.checkpoints[-1] == (len(read), sha256_hex(read))
 
 
+def begin(staging: MemoryStaging, size_bytes: int, resume: Resume | None) -> MemorySlot:
+    """Return the slot as a docking opens it."""
+    if resume is None:
+        return staging.create(ID, size_bytes=size_bytes)
+    return staging.reopen(ID, size_bytes=size_bytes, stored_bytes=resume.offset_bytes)
+
+
 @given(content=contents, stops=st.lists(st.integers(1, 200), max_size=4))
 def test_stopped_and_resumed_any_number_of_times(content: bytes, stops: list[int]) -> None:
     """Resumed from its checkpoints, a copy is what it would have been in one go."""
@@ -154,15 +163,11 @@ def test_stopped_and_resumed_any_number_of_times(content: bytes, stops: list[int
     resume: Resume | None = None
     for stop_at in stops:
         watched.stop_at = stop_at
-        slot = staging.reopen(
-            ID, size_bytes=len(content), stored_bytes=resume.offset_bytes if resume else 0
-        )
+        slot = begin(staging, len(content), resume)
         with contextlib.suppress(CopyStoppedError):
             copy(volume, slot, watched, resume=resume)
         resume = watched.resume
-    slot = staging.reopen(
-        ID, size_bytes=len(content), stored_bytes=resume.offset_bytes if resume else 0
-    )
+    slot = begin(staging, len(content), resume)
 
     copied = copy(volume, slot, Watched(), resume=resume)
 

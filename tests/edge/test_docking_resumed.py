@@ -1,19 +1,21 @@
 """A recorder that was pulled in mid-file, back in this bay or in another one."""
 
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from edge_agent.adapters.journal import Journal
 from edge_agent.ingest.copying import OVERLAP_BYTES
+from edge_agent.ingest.files import Device
 from edge_agent.ports import OutcomeKind
 from protocol.digest import sha256_hex
 from tests.simulators.docking_site import DockingSite, claimed, recording
 from tests.simulators.memory_staging import MemoryStaging
 from tests.simulators.memory_volume import MemoryVolume, Stored
 
+R1 = Device(model="DSJ-A8", serial="0000017")
 CHUNK = 256 * 1024
 FILES = recording(size_bytes=20 * CHUNK)
 CLIP, STORED = next(iter(FILES.items()))
@@ -71,6 +73,55 @@ async def test_a_prefix_that_our_disk_changed_is_read_anew(
 
     assert again.read_bytes[CLIP] == len(STORED.content)
     await check_whole(site, staging, STORED.content)
+
+
+@dataclass(slots=True, kw_only=True)
+class PulledAtOnce(MemoryVolume):
+    """Leaves when a file is read from its start."""
+
+    def next_reading(self, path: bytes, content: bytes) -> bytes:
+        self.docked = False
+        return bytes(content if path else b"")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda _: None, lambda held: held[:-1], lambda held: b"!" + held[1:]]
+)
+async def test_a_prefix_that_is_lost_is_promised_no_more(
+    site: DockingSite,
+    staging: MemoryStaging,
+    damage: Callable[[bytes], bytes | None],
+) -> None:
+    """Pulled before anything was read anew, nothing is said to be held that is not."""
+    await pull(site)
+    [(file_id, held)] = staging.partial.items()
+    damaged = damage(held)
+    if damaged is None:
+        del staging.partial[file_id]
+    else:
+        staging.partial[file_id] = damaged
+
+    await site.dock(PulledAtOnce(files=FILES))
+
+    [row] = await site.journal.known_files(R1)
+    manifest = (await site.manifests())[-1]
+    assert row.verified_bytes == 0
+    assert [one.taken_bytes for one in manifest.incomplete] == [0]
+
+
+async def test_a_prefix_of_another_file_is_promised_no_more(
+    site: DockingSite, staging: MemoryStaging
+) -> None:
+    """One byte of the recorder's file is another one: what is held of the old one is forgotten."""
+    await pull(site)
+    changed = replace(STORED, content=b"!" + STORED.content[1:])
+
+    await site.dock(PulledAtOnce(files={CLIP: changed}))
+
+    [row] = await site.journal.known_files(R1)
+    assert row.verified_bytes == 0
+    assert (await site.manifests())[-1].incomplete[0].taken_bytes == 0
+    assert not any(staging.partial.values())
 
 
 async def test_a_file_that_changed_below_the_prefix_is_read_anew(

@@ -1,8 +1,10 @@
 """What a docking takes when the dock's disk is nearly full."""
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from tests.simulators.docking_site import (
     recording,
 )
 from tests.simulators.memory_staging import MemoryStaging
-from tests.simulators.memory_volume import MemoryVolume, Stored
+from tests.simulators.memory_volume import MemoryFile, MemoryVolume, Stored
 
 LATER = MORNING + timedelta(hours=3)
 MARKED = clip_path(LATER, 9, mark="IMP")
@@ -142,6 +144,39 @@ async def test_what_is_being_copied_is_not_counted_twice(
     finally:
         gate.set()
         await docking
+
+
+@dataclass(slots=True, kw_only=True)
+class SlowVolume(MemoryVolume):
+    """Takes its time to open a clip."""
+
+    opening: threading.Event
+    go_on: threading.Event
+
+    @contextlib.contextmanager
+    def open(self, path: bytes) -> Iterator[MemoryFile]:
+        if path.endswith(b".MP4"):
+            self.opening.set()
+            self.go_on.wait(60)
+        # Not super(): that knows no class that slots made anew.
+        with MemoryVolume.open(self, path) as opened:
+            yield opened
+
+
+async def test_what_was_given_is_kept_until_the_disk_counts_it(
+    site: DockingSite, staging: MemoryStaging
+) -> None:
+    """A recorder that is slow to begin keeps its room, whoever docks meanwhile."""
+    staging.room_bytes = 1_500
+    slow = SlowVolume(files=recording(), opening=threading.Event(), go_on=threading.Event())
+    first = asyncio.create_task(site.dock(slow, 1))
+    assert await asyncio.to_thread(slow.opening.wait, 60)
+
+    second = await site.dock(MemoryVolume(files=recording(serial="0000018")), 2)
+
+    slow.go_on.set()
+    assert (await first).kind is OutcomeKind.SEALED
+    assert second.code == NO_ROOM
 
 
 async def test_what_the_disk_refuses_is_waited_for(

@@ -1,17 +1,20 @@
 """What only a real disk can get wrong."""
 
 import errno
+import mmap
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
+from edge_agent.adapters import staging_together, write_behind
 from edge_agent.adapters.staging_disk import StagingDisk
 from edge_agent.adapters.staging_slot import DiskSlot
 from edge_agent.errors import CopyDiffersError
 from edge_agent.ingest.files import FileId
-from edge_agent.staging.slot import ReadBack
+from edge_agent.staging.slot import ReadBack, SmallCopy
 from protocol.digest import sha256_hex
 from runtime import durable
 from runtime.eviction import Eviction, evict
@@ -161,6 +164,103 @@ def test_room_of_a_copy_that_a_kill_left_open_is_given_back(
     assert partial.read_bytes() == CONTENT
     assert partial.stat().st_blocks * 512 < 1 << 18
     slot.close()
+
+
+def no_memory() -> mmap.mmap:
+    raise OSError(errno.ENOMEM, "injected")
+
+
+def test_a_new_copy_that_cannot_begin_keeps_no_room(
+    staging: StagingDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without memory for a block it does not hold what it reserved."""
+    monkeypatch.setattr(write_behind, "new_block", no_memory)
+
+    with pytest.raises(OSError, match="injected"):
+        staging.create(ID, size_bytes=1 << 30)
+
+    assert (tmp_path / "staging/partial/one").stat().st_blocks * 512 < 1 << 20
+
+
+def test_an_old_copy_that_cannot_go_on_keeps_no_room(
+    staging: StagingDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Likewise, and what it holds stays."""
+    slot = filled(staging)
+    slot.sync()
+    slot.close()
+    monkeypatch.setattr(write_behind, "new_block", no_memory)
+    staging = StagingDisk(tmp_path / "staging", reserve_bytes=0)
+
+    with pytest.raises(OSError, match="injected"):
+        staging.reopen(ID, size_bytes=1 << 30, stored_bytes=len(CONTENT))
+
+    partial = tmp_path / "staging/partial/one"
+    assert partial.stat().st_blocks * 512 < 1 << 20
+    assert partial.read_bytes() == CONTENT
+
+
+def test_one_copy_that_cannot_be_opened_stops_no_start(
+    staging: StagingDisk, tmp_path: Path
+) -> None:
+    """A bad inode among the unfinished copies is for whoever goes on with that one."""
+    (tmp_path / "staging/partial/bad").symlink_to(tmp_path)
+    filled(staging).close()
+
+    assert staging.sweep([FileId("bad"), ID]) == ()
+
+
+def test_a_descriptor_is_closed_once(staging: StagingDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A close that failed is not tried again: its number may be another bay's file by then."""
+    slot = filled(staging)
+    real, closed = os.close, []
+
+    def close(fd: int) -> None:
+        closed.append(fd)
+        real(fd)
+        if len(closed) == 1:
+            raise OSError(errno.EIO, "injected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", close)
+        with pytest.raises(OSError, match="injected"):
+            slot.seal(sha256=sha256_hex(CONTENT), read_back=True)
+        slot.close()
+
+    assert len(closed) == len(set(closed)) == 2
+
+
+def test_small_files_need_no_further_thread(
+    staging: StagingDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system that has no thread left syncs them one after the other."""
+    copies = [
+        SmallCopy(file_id=FileId(str(number)), content=CONTENT, sha256=sha256_hex(CONTENT))
+        for number in range(5)
+    ]
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        outcomes = staging.stage_together(copies, read_back=True)
+
+    assert [type(one) for one in outcomes] == [ReadBack] * 5
+    assert staging.sealed_count() == 5
+
+
+def test_a_small_file_that_nobody_synced_is_no_copy(
+    staging: StagingDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file is proved by its own sync, not by the lack of an error."""
+    copy = SmallCopy(file_id=ID, content=CONTENT, sha256=sha256_hex(CONTENT))
+    monkeypatch.setattr(staging_together, "_sync_all", lambda _: None)
+
+    [outcome] = staging.stage_together([copy], read_back=True)
+
+    assert isinstance(outcome, OSError)
+    assert staging.sealed_count() == 0
 
 
 def test_the_reserve_is_not_given_away(staging: StagingDisk, tmp_path: Path) -> None:

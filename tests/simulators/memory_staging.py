@@ -48,7 +48,7 @@ class MemoryStaging:
     def reopen(self, file_id: FileId, *, size_bytes: int, stored_bytes: int) -> "MemorySlot":
         durable = self.partial.get(file_id, b"")
         if len(durable) < stored_bytes or file_id not in self.partial:
-            return self.create(file_id, size_bytes=size_bytes)
+            raise FileNotFoundError(errno.ENOENT, "it holds less than it should", file_id)
         self.partial[file_id] = durable[:stored_bytes]
         return MemorySlot(self, file_id, size_bytes=size_bytes, content=durable[:stored_bytes])
 
