@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="small sizes, one round")
     parser.add_argument("--size-mib", type=int, help="clips of all bays together; 2048")
+    parser.add_argument("--uplink-mib", type=int, help="the clip that is archived; 8192")
     parser.add_argument("--photos", type=int, help="how many small files; 10000")
     parser.add_argument("--manifests", type=int, help="how many are admitted; 3000")
     parser.add_argument("--recordings", type=int, help="in the catalogue before; 1000000")
@@ -88,7 +89,8 @@ def _measure(root: Path, asked: argparse.Namespace) -> Results:
         measure_archive_side(
             report,
             root,
-            clip_bytes=size_mib * MIB,
+            clip_bytes=(asked.uplink_mib or (256 if quick else 8192)) * MIB,
+            photos=100 if quick else 1_000,
             manifests=manifests,
             recordings=asked.recordings or (20_000 if quick else 1_000_000),
         )

@@ -6,7 +6,13 @@ from tempfile import mkdtemp
 
 from bench.admission import ADMITTED, BROKER_ALONE, measure_admission
 from bench.figures import RATIO, Report
-from bench.main_job import measure_main_job, prepared_site, write_clip
+from bench.main_job import (
+    measure_main_job,
+    measure_small_job,
+    prepared_site,
+    write_clip,
+    write_photos,
+)
 from bench.peers import archiving_peer, transfer_peer
 from bench.uplink import measure_curl
 from demo.site import DOCK
@@ -14,7 +20,13 @@ from runtime.tls import client_context, server_context
 
 
 def measure_archive_side(
-    report: Report, root: Path, *, clip_bytes: int, manifests: int, recordings: int
+    report: Report,
+    root: Path,
+    *,
+    clip_bytes: int,
+    photos: int,
+    manifests: int,
+    recordings: int,
 ) -> None:
     """Measure one clip from docking to receipt, and how fast *manifests* are admitted.
 
@@ -22,6 +34,7 @@ def measure_archive_side(
         report: Takes the figures.
         root: Where to work.
         clip_bytes: Of the one clip.
+        photos: How many small files are docked after it.
         manifests: How many.
         recordings: How many are in the catalogue before the first of them comes.
     """
@@ -41,6 +54,10 @@ def measure_archive_side(
     )
     measure_curl(report, root, clip)
     archiving_peer(report, clip, work)
+    shutil.rmtree(volume)
+    print(f"{photos} small files, from docking to receipt")
+    write_photos(volume, photos)
+    measure_small_job(report, prepared_site(root / "small"), volume, photos)
     shutil.rmtree(volume)
     print(f"{manifests} manifests")
     measure_admission(report, root, manifests=manifests, recordings=recordings)
