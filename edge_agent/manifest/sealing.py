@@ -55,6 +55,9 @@ T = TypeVar("T", bound=Struct)
 
 # The envelope holds at most 24 MiB of payload; a part is closed long before.
 PART_BYTES: Final = 8 * 1024 * 1024
+# Of a part with recordings: the bag of each of them carries the manifest, and reads it when it is
+# closed. A thousand photographs in one manifest would be a thousand copies of a thousand lines.
+RECORDINGS_PART_BYTES: Final = 64 * 1024
 # Other names of one recording's contents; what is more is listed as known in a later part.
 ALIAS_BYTES: Final = 256 * 1024
 # As long as any: what a recording takes is known before it is claimed.
@@ -182,16 +185,19 @@ class _Part:
     findings: list[Finding] = field(default_factory=list)
     files: int = 0
     weight_bytes: int = 0
+    has_recordings: bool = False
     paths: set[bytes] = field(default_factory=set)
 
-    def has_room(self, weight_bytes: int) -> bool:
+    def has_room(self, weight_bytes: int, *, for_recording: bool = False) -> bool:
+        light = self.has_recordings or for_recording
+        most_bytes = RECORDINGS_PART_BYTES if light else PART_BYTES
         # What is heavier than a whole part gets one of its own.
-        return not self.weight_bytes or self.weight_bytes + weight_bytes <= PART_BYTES
+        return not self.weight_bytes or self.weight_bytes + weight_bytes <= most_bytes
 
     def takes(self, unit: "_Unit") -> bool:
         return (
             self.files + unit.files <= MAX_FILES
-            and self.has_room(unit.weight_bytes)
+            and self.has_room(unit.weight_bytes, for_recording=unit.is_recording)
             and self.paths.isdisjoint(unit.paths)
         )
 
@@ -199,6 +205,7 @@ class _Part:
         self.claimed.append(unit.claimed)
         self.files += unit.files
         self.weight_bytes += unit.weight_bytes
+        self.has_recordings |= unit.is_recording
         self.paths |= unit.paths
 
     def recordings(self, facts: DockingFacts, mint: Mint) -> Iterator[Recording]:
@@ -229,6 +236,10 @@ class _Unit:
     spilled: tuple[FileRow, ...]
     weight_bytes: int
     paths: frozenset[bytes]
+
+    @property
+    def is_recording(self) -> bool:
+        return isinstance(self.claimed, ClaimedRecording)
 
 
 def _fill_parts(facts: DockingFacts, content: Content, mint: Mint) -> list[_Part]:

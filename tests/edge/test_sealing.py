@@ -9,6 +9,7 @@ from edge_agent.ingest.inventory import FoundClip
 from edge_agent.manifest.sealing import (
     ALIAS_BYTES,
     PART_BYTES,
+    RECORDINGS_PART_BYTES,
     Content,
     DockingFacts,
     SealedManifest,
@@ -106,6 +107,16 @@ def row(
     )
 
 
+def known_file(number: int) -> KnownFile:
+    return KnownFile(
+        name=name_of(b"%d" % number),
+        size_bytes=1,
+        mtime_ns=0,
+        sha256="0" * 64,
+        manifest_id=ManifestId(uuid7(1, 1)),
+    )
+
+
 def recording(*paths: bytes, officer: str | None = None) -> ClaimedRecording:
     return ClaimedRecording(
         clips=tuple(
@@ -143,7 +154,7 @@ def test_a_large_docking_is_sealed_in_parts() -> None:
     sealed = seal(Content(settlement=Settlement(recordings=recordings, others=others)))
 
     sizes = [[len(one.clips) for one in part.manifest.recordings] for part in sealed]
-    assert sizes == [[700, 700], [700, 700], []]
+    assert sizes == [[700], [700], [700], [700], []]
     claims = [claim for part in sealed for claim in part.claims]
     assert len(claims) == len(set(claims)) == 4 * 700 + 1_500
     for part in sealed:
@@ -152,18 +163,24 @@ def test_a_large_docking_is_sealed_in_parts() -> None:
         assert [file.name.path.encode().hex() for file in files] == list(part.claims)
 
 
+def test_manifests_with_recordings_are_light() -> None:
+    """Each bag carries its manifest: neither many recordings nor long lists weigh on it."""
+    recordings = tuple(recording(b"%d.JPG" % number) for number in range(1_000))
+    known = tuple(known_file(number) for number in range(1_500))
+
+    sealed = seal(Content(settlement=Settlement(recordings=recordings, known=known)))
+
+    payloads = [take_apart(part.envelope).payload for part in sealed if part.manifest.recordings]
+    assert sum(len(part.manifest.recordings) for part in sealed) == 1_000
+    # Beside what is listed, a manifest has its own facts.
+    assert max(map(len, payloads)) < RECORDINGS_PART_BYTES + 4_096
+    assert len(payloads) < 20
+    assert tuple(one for part in sealed for one in part.manifest.known) == known
+
+
 def test_lists_without_files_are_spread_over_parts() -> None:
     """However much is known, not taken or found, each part keeps its limits and nothing is lost."""
-    known = tuple(
-        KnownFile(
-            name=name_of(b"%d" % number),
-            size_bytes=1,
-            mtime_ns=0,
-            sha256="0" * 64,
-            manifest_id=ManifestId(uuid7(1, 1)),
-        )
-        for number in range(4_500)
-    )
+    known = tuple(known_file(number) for number in range(4_500))
     refused = tuple(
         NotTaken(name=name_of(b"%d" % number), code=FindingCode.LINK) for number in range(2_001)
     )
