@@ -21,7 +21,8 @@ class Load:
 
     Attributes:
         bays: How many, each with a recorder.
-        photos: How many one of the recorders holds.
+        photos: How many one of the recorders holds; each gets a bag.
+        logs: How many files more it holds; they share bags.
         clip_bytes: The size of a clip on each of them.
         large_clip_bytes: The size of one more clip on another one.
         patience_s: How long all may take.
@@ -29,6 +30,7 @@ class Load:
 
     bays: int
     photos: int
+    logs: int
     clip_bytes: int
     large_clip_bytes: int
     patience_s: float
@@ -36,7 +38,12 @@ class Load:
 
 # What a dock must carry at once.
 HEAVY: Final = Load(
-    bays=24, photos=100_000, clip_bytes=1 << 30, large_clip_bytes=200 * 10**9, patience_s=3 * 3600
+    bays=24,
+    photos=2_000,
+    logs=98_000,
+    clip_bytes=1 << 30,
+    large_clip_bytes=200 * 10**9,
+    patience_s=3 * 3600,
 )
 # Once on the dock's disk, once on the archive's, and all else.
 _HEAVY_DISK_BYTES: Final = 480 * 10**9
@@ -58,6 +65,7 @@ def carry(root: Path, load: Load, *, seed: int) -> Result:
     recorders = list(worn_recorders(root / "recorders", load.bays, seed=seed, habits=habits))
     for _ in range(load.photos):
         recorders[0].take_photo()
+    recorders[0].keep_logs(load.logs)
     recorders[1].film_darkness(load.large_clip_bytes)
     for one in recorders:
         one.film_darkness(load.clip_bytes)

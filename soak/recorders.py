@@ -114,6 +114,11 @@ class WornRecorder:
         size_bytes = self._dice.choice([0, *(self._dice.randint(1, most) for _ in range(5))])
         self._write(self._clip_name("JPG"), self._dice.randbytes(size_bytes))
 
+    def keep_logs(self, count: int) -> None:
+        """Write so many files that are no recordings."""
+        for number in range(count):
+            self._write(b"LOG/%06d.TXT" % number, b"%d of %d\n" % (number, count))
+
     def film_darkness(self, size_bytes: int) -> None:
         """Film one clip of nothing but zeros, which takes no room on the volume."""
         self._now += timedelta(hours=1)
