@@ -287,3 +287,94 @@ class ConfigUnreadableError(EdgeError):
 
     code = "E-CFG-601"
     retry = Retry.NEVER
+
+
+class DriverError(EdgeError):
+    """Base of errors while talking to a recorder; none of them names a password."""
+
+
+class NoAnswerError(DriverError):
+    """The recorder did not answer in time."""
+
+    code = "E-DRV-101"
+    retry = Retry.SOON
+
+
+class MalformedAnswerError(DriverError):
+    """What came is no answer by the driver's protocol, or says what cannot be."""
+
+    code = "E-DRV-102"
+    retry = Retry.SOON
+
+
+class RecorderRefusedError(DriverError):
+    """The recorder understood the request and says that it failed.
+
+    Attributes:
+        result: The recorder's own code, as it came.
+    """
+
+    code = "E-DRV-103"
+    retry = Retry.NEXT_DOCKING
+
+    def __init__(self, text: str, *, result: int) -> None:
+        super().__init__(text)
+        self.result = result
+
+
+class PasswordRefusedError(DriverError):
+    """The recorder does not take the password; another try might lock it."""
+
+    code = "E-DRV-104"
+    retry = Retry.NEVER
+
+
+class PasswordMissingError(DriverError):
+    """The recorder asks for a password, and the dock has none for it."""
+
+    code = "E-DRV-105"
+    retry = Retry.NEVER
+
+
+class PortFailedError(DriverError):
+    """The serial port cannot be opened, read or written, or is gone.
+
+    Attributes:
+        request_sent: Whether the request had been written: it may have been obeyed.
+    """
+
+    code = "E-DRV-106"
+    retry = Retry.NEXT_DOCKING
+
+    def __init__(self, text: str, *, request_sent: bool) -> None:
+        super().__init__(text)
+        self.request_sent = request_sent
+
+
+class UnknownDriverError(DriverError):
+    """No driver of this name is installed.
+
+    Attributes:
+        installed: The names that there are, sorted.
+    """
+
+    code = "E-DRV-107"
+    retry = Retry.NEVER
+
+    def __init__(self, name: str, *, installed: tuple[str, ...]) -> None:
+        super().__init__(f"{name!r} is no driver; there are: {', '.join(installed) or 'none'}")
+        self.installed = installed
+
+
+class RecorderNotReadyError(DriverError):
+    """The recorder understood the request and asks for a moment."""
+
+    code = "E-DRV-108"
+    retry = Retry.SOON
+
+
+class DriverUnusableError(DriverError):
+    """A driver is installed, but cannot be loaded, is none, or its name is taken."""
+
+    code = "E-DRV-110"
+    retry = Retry.NEVER
