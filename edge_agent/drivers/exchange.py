@@ -66,4 +66,4 @@ class Exchange:
 
 
 def _told(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+    return error.strerror or str(error) or type(error).__name__

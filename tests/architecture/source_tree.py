@@ -11,7 +11,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PRODUCT: Final = ("protocol", "runtime", "edge_agent", "server_agent")
-PACKAGES: Final = (*PRODUCT, "tests", "demo", "bench", "scripts")
+PACKAGES: Final = (*PRODUCT, "recorder_simulator", "tests", "demo", "bench", "scripts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

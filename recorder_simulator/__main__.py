@@ -1,0 +1,5 @@
+import sys
+
+from recorder_simulator.cli import main
+
+sys.exit(main())
