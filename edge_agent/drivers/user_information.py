@@ -24,6 +24,7 @@ class Layout(Enum):
         return sum(self.value)
 
 
+_NAMES: Final = ("serial", "user_number", "user_name", "unit_number", "unit_name")
 _BY_SIZE: Final = {layout.size_bytes: layout for layout in Layout}
 
 
@@ -79,9 +80,9 @@ def write_user_information(
         ValueError: A field does not fit; a terminated one needs room for its NUL.
     """
     room = 1 if layout is Layout.TERMINATED else 0
-    for field, width in zip(fields, layout.value, strict=True):
+    for name, field, width in zip(_NAMES, fields, layout.value, strict=True):
         if len(field) > width - room:
-            raise ValueError(f"{field!r} is longer than {width - room} bytes")
+            raise ValueError(f"{name}: {field!r} is longer than {width - room} bytes")
     return b"".join(
         field.ljust(width, b"\0") for field, width in zip(fields, layout.value, strict=True)
     )

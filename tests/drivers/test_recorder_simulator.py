@@ -154,14 +154,14 @@ def test_a_port_comes_back_under_the_same_link(tmp_path: Path) -> None:
 def test_every_fault_on_a_real_line(kind: FaultKind) -> None:
     """Each fault ends the verb within its time, with an answer or a driver's error."""
     with running("--fault", f"{kind.value}::1") as program:
-        with talking(program.path, password=b"x", answer_timeout_s=0.2) as session:
-            with contextlib.suppress(DriverError):
-                session.read_battery()
-            if kind in {FaultKind.FLOOD, FaultKind.RE_ENUMERATION}:
-                with pytest.raises(DriverError):
-                    session.identify()
-        if kind not in {FaultKind.FLOOD, FaultKind.RE_ENUMERATION}:
-            with talking(program.path) as session:
+        with (
+            talking(program.path, password=b"x", answer_timeout_s=0.2) as session,
+            contextlib.suppress(DriverError),
+        ):
+            session.read_battery()
+        if kind is not FaultKind.RE_ENUMERATION:
+            # The next request is understood, even in the middle of a flood.
+            with talking(program.path, password=b"x") as session:
                 session.identify()
         assert program.end() == 0
 
@@ -182,7 +182,7 @@ def test_help_has_examples() -> None:
         (["--fault", "silence:nonsense"], 2, "nonsense"),
         (["--fault", "silence::0"], 1, "times"),
         (["--serial", "12345678"], 1, "serial"),
-        (["--serial", "é"], 1, "gbk"),
+        (["--serial", "한"], 1, "gbk"),
         (["--user-name", "王" * 17], 1, "user_name"),
         (["--zone", "Nowhere/At-all"], 1, "Nowhere"),
         (["--battery", "256"], 1, "battery"),
@@ -194,7 +194,12 @@ def test_a_wrong_command_line_is_told(
 ) -> None:
     """What is wrong is named, before anything appears."""
     done = subprocess.run(
-        [*PROGRAM, *arguments], check=False, capture_output=True, text=True, cwd=tmp_path
+        [*PROGRAM, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
     )
 
     assert done.returncode == status
