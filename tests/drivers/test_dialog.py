@@ -18,7 +18,7 @@ from edge_agent.drivers.dialog import (
     hold_dialog,
 )
 from edge_agent.drivers.drift import ClockDrift
-from edge_agent.drivers.driver import ClockReading, Link, NoPort, Told, Verb
+from edge_agent.drivers.driver import Battery, ClockReading, Link, NoPort, Told, Verb
 from edge_agent.drivers.line_frames import FrameDecoder
 from edge_agent.drivers.line_messages import LineVerb
 from edge_agent.drivers.line_protocol import LineSession
@@ -257,7 +257,7 @@ def test_a_driver_that_lets_an_os_error_out_stops_nothing_else() -> None:
     """A port's error is never taken for one of the dock's disk."""
 
     class Leaky(LineSession):
-        def read_battery(self) -> Told[None]:  # type: ignore[override]  # the fault to be shown
+        def read_battery(self) -> Told[Battery]:
             raise OSError("the port")
 
     talk = Talk(script=Script())
