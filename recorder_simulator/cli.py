@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.volume is None) != (options.bay is None):
         parser.error("--volume and --bay go together")
+    if options.volume is not None and not options.volume.is_dir():
+        parser.error(f"--volume: {options.volume} is no folder")
     try:
         script = _script(options)
     except (SettingsError, msgspec.ValidationError, ValueError, OSError) as error:

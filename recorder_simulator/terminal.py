@@ -1,6 +1,7 @@
 """A simulated recorder on a pseudo-terminal: to the dock a serial port like any other."""
 
 import contextlib
+import errno
 import os
 import select
 import time
@@ -114,6 +115,8 @@ class Terminal:
     def _plug_in(self) -> None:
         if self._ends is not None:
             return
+        if self._link is not None and self._link.exists() and not self._link.is_symlink():
+            raise FileExistsError(errno.EEXIST, "not a link, and not replaced", str(self._link))
         # The recorder holds the dock's end open, too: else it would see a hang-up after each dock.
         master, slave = os.openpty()
         tty.setraw(slave)
@@ -130,8 +133,8 @@ class Terminal:
     def _unplug(self) -> None:
         if self._ends is None:
             return
-        if self._link is not None:
-            self._link.unlink(missing_ok=True)
+        if self._link is not None and self._link.is_symlink():
+            self._link.unlink()
         for end in self._ends:
             os.close(end)
         self._ends = None

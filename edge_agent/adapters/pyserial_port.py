@@ -8,6 +8,8 @@ from typing import Final
 
 import serial
 
+from edge_agent.errors import PortFailedError
+
 # The longest request at the slowest speed that drivers use takes a fraction of this.
 _WRITE_TIMEOUT_S: Final = 5.0
 
@@ -28,9 +30,13 @@ class PyserialPort:
         """Open the port for the time of a with block.
 
         Raises:
-            OSError: There is no such port, it is in use, or it is no serial port.
+            PortFailedError: There is no such port, it is in use, or it is no serial port. Not the
+                OSError of reading and writing, which a driver turns into the same error.
         """
-        port = cls(_opened(path, baud))
+        try:
+            port = cls(_opened(path, baud))
+        except OSError as error:
+            raise PortFailedError(str(error), request_sent=False) from error
         try:
             yield port
         finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.adapters.pyserial_port import PyserialPort
+from edge_agent.errors import PortFailedError
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_a_port_has_one_user(ends: tuple[int, Path]) -> None:
     _, path = ends
 
     with PyserialPort.open(path, baud=115_200) as port:
-        with pytest.raises(OSError, match="lock"), PyserialPort.open(path, baud=115_200):
+        with pytest.raises(PortFailedError, match="lock"), PyserialPort.open(path, baud=115_200):
             pass
         port.close()
         port.close()
@@ -71,7 +72,7 @@ def test_what_is_no_port_cannot_be_opened(tmp_path: Path) -> None:
     file.write_bytes(b"")
 
     for path in (tmp_path / "nothing", file):
-        with pytest.raises(OSError, match="port"), PyserialPort.open(path, baud=115_200):
+        with pytest.raises(PortFailedError, match="port"), PyserialPort.open(path, baud=115_200):
             pass
 
 

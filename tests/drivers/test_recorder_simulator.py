@@ -3,74 +3,22 @@
 import contextlib
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.pyserial_port import PyserialPort
 from edge_agent.drivers.dialog import Outcome, Surroundings, hold_dialog
-from edge_agent.drivers.driver import DevicePassword, Link, RecorderDriver, RecorderSession
+from edge_agent.drivers.driver import RecorderDriver
 from edge_agent.drivers.line_protocol import DRIVER as LINE
 from edge_agent.drivers.socket_frames import DRIVER as SOCKET
 from edge_agent.errors import DriverError, PortFailedError
 from recorder_simulator.script import FaultKind
+from tests.drivers.program import PROGRAM, running, talking
 from tests.drivers.talks import SHANGHAI, outcomes
 
 pytestmark = pytest.mark.processes
-
-PROGRAM = (sys.executable, "-m", "recorder_simulator")
-
-
-class Program:
-    """A simulator that runs, and what it prints."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
-        self.path = Path(self.next_line().removeprefix("port "))
-
-    def next_line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().rstrip("\n")
-
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait()
-
-
-@contextlib.contextmanager
-def running(*arguments: str) -> Iterator[Program]:
-    """Run the simulator for the time of a with block."""
-    with subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Program(process)
-        finally:
-            process.terminate()
-
-
-@contextlib.contextmanager
-def talking(
-    path: Path,
-    driver: RecorderDriver = LINE,
-    *,
-    password: bytes | None = None,
-    answer_timeout_s: float = 10.0,
-) -> Iterator[RecorderSession]:
-    """Talk with whatever is at *path*, as a dock does."""
-    assert driver.baud is not None
-    with PyserialPort.open(path, baud=driver.baud) as port:
-        yield driver.open(
-            Link(
-                port=port,
-                monotonic_s=time.monotonic,
-                session_number=time.monotonic_ns() % 65_536,
-                password=None if password is None else DevicePassword(password),
-                answer_timeout_s=answer_timeout_s,
-            )
-        )
 
 
 def around() -> Surroundings:
@@ -166,6 +114,20 @@ def test_every_fault_on_a_real_line(kind: FaultKind) -> None:
         assert program.end() == 0
 
 
+def test_a_file_at_the_links_place_is_not_replaced(tmp_path: Path) -> None:
+    """A mistyped --link costs nobody a file."""
+    file = tmp_path / "notes"
+    file.write_bytes(b"kept")
+
+    done = subprocess.run(
+        [*PROGRAM, "--link", str(file)], check=False, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 1
+    assert "not a link" in done.stderr
+    assert file.read_bytes() == b"kept"
+
+
 def test_help_has_examples() -> None:
     """Whoever asks for help gets something to type."""
     shown = subprocess.run([*PROGRAM, "--help"], check=True, capture_output=True, text=True).stdout
@@ -178,6 +140,7 @@ def test_help_has_examples() -> None:
     ("arguments", "status", "told"),
     [
         (["--volume", "card"], 2, "go together"),
+        (["--volume", "card", "--bay", "bay"], 2, "no folder"),
         (["--fault", "nonsense"], 2, "nonsense"),
         (["--fault", "silence:nonsense"], 2, "nonsense"),
         (["--fault", "silence::0"], 1, "times"),
