@@ -228,7 +228,7 @@ class _Talk:
         try:
             told = retrying(ask)
         except DriverError as error:
-            outcome, code = _failure(step, error), error.code
+            outcome, code = _failure(step, error, tries=_tries(retrying)), error.code
         except OSError:
             # A driver talks to nothing but its port: this is never the dock's own disk.
             outcome, code = Outcome.FAILED, PortFailedError.code
@@ -243,7 +243,7 @@ class _Talk:
             outcome,
             code=code,
             duration_s=self.around.monotonic_s() - began_s,
-            tries=int(retrying.statistics["attempt_number"]),
+            tries=_tries(retrying),
         )
         return answer
 
@@ -327,6 +327,11 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, DriverError) and error.retry is _SOON
 
 
-def _failure(step: Step, error: DriverError) -> Outcome:
-    is_gone = isinstance(error, PortFailedError) and error.request_sent
+def _tries(retrying: Retrying) -> int:
+    return int(retrying.statistics["attempt_number"])
+
+
+def _failure(step: Step, error: DriverError, *, tries: int) -> Outcome:
+    # If there was a try before, that one was sent.
+    is_gone = isinstance(error, PortFailedError) and (error.request_sent or tries > 1)
     return Outcome.UNCONFIRMED if is_gone and step is Step.ENTER_DISK_MODE else Outcome.FAILED

@@ -22,7 +22,12 @@ from edge_agent.drivers.driver import Battery, ClockReading, Link, NoPort, Told,
 from edge_agent.drivers.line_frames import FrameDecoder
 from edge_agent.drivers.line_messages import LineVerb
 from edge_agent.drivers.line_protocol import LineSession
-from edge_agent.errors import PasswordMissingError, PasswordRefusedError
+from edge_agent.errors import (
+    NoAnswerError,
+    PasswordMissingError,
+    PasswordRefusedError,
+    PortFailedError,
+)
 from recorder_simulator.port import SimulatedTime
 from recorder_simulator.script import Script
 from tests.drivers.talks import SHANGHAI, Fault, FaultKind, Talk, codes, faulty, outcomes
@@ -199,6 +204,22 @@ def test_a_recorder_that_leaves_at_disk_mode_may_have_obeyed() -> None:
 
     assert outcomes(result)[Step.ENTER_DISK_MODE] is Outcome.UNCONFIRMED
     assert codes(result) == {Step.ENTER_DISK_MODE: "E-DRV-106"}
+    assert result.stopped is None
+
+
+def test_a_recorder_that_leaves_between_two_tries_may_have_obeyed() -> None:
+    """Without an answer to the first request, the port is gone at the second."""
+    errors = iter((NoAnswerError("in time"), PortFailedError("gone", request_sent=False)))
+
+    class Leaving(LineSession):
+        def enter_disk_mode(self) -> Told[None]:
+            raise next(errors)
+
+    talk = Talk(script=Script())
+
+    result = hold_dialog(Leaving(talk.link), talk.around)
+
+    assert outcomes(result)[Step.ENTER_DISK_MODE] is Outcome.UNCONFIRMED
     assert result.stopped is None
 
 
