@@ -12,6 +12,7 @@ import pytest
 from tests.architecture.source_tree import PRODUCT, Source, import_contract, sources
 
 CONTRACT: Final = "the core touches no file, socket, clock, log, thread or database"
+DRIVERS: Final = "drivers talk over what they are given"
 FORBIDDEN_CALLS: Final = frozenset(
     {"open", "print", "input", "breakpoint", "exec", "eval", "compile", "__import__"}
 )
@@ -59,12 +60,12 @@ def _is_forbidden_part(module: str) -> bool:
     return part in FORBIDDEN_FROM.get(package, ())
 
 
-def forbidden_modules() -> frozenset[str]:
-    return frozenset(import_contract(CONTRACT)["forbidden_modules"])
+def forbidden_modules(contract: str = CONTRACT) -> frozenset[str]:
+    return frozenset(import_contract(contract)["forbidden_modules"])
 
 
-def core() -> list[Source]:
-    packages = import_contract(CONTRACT)["source_modules"]
+def core(contract: str = CONTRACT) -> list[Source]:
+    packages = import_contract(contract)["source_modules"]
     return [
         source
         for source in sources()
@@ -78,6 +79,15 @@ def core() -> list[Source]:
 def test_the_core_is_pure() -> None:
     """No core module opens a file, reads the clock, draws chance, logs, waits or connects."""
     found = {str(source.path): impurities(source.tree, forbidden_modules()) for source in core()}
+
+    assert found
+    assert not {path: what for path, what in found.items() if what}
+
+
+def test_drivers_are_pure() -> None:
+    """A driver reaches its port, its clock and its sleep by its arguments alone."""
+    forbidden = forbidden_modules(DRIVERS)
+    found = {str(source.path): impurities(source.tree, forbidden) for source in core(DRIVERS)}
 
     assert found
     assert not {path: what for path, what in found.items() if what}

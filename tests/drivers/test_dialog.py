@@ -229,6 +229,7 @@ def test_a_recorder_that_leaves_earlier_has_not() -> None:
 
     assert result.stopped is not None
     assert (result.stopped.step, result.stopped.code) == (Step.ENTER_DISK_MODE, "E-DRV-106")
+    assert outcomes(result)[Step.READ_BATTERY] is Outcome.FAILED
     assert all(report.tries == 1 for report in result.steps)
 
 

@@ -38,7 +38,7 @@ from edge_agent.drivers.line_messages import (
     write_clock,
     write_log_chunk,
 )
-from edge_agent.drivers.line_protocol import LineSession
+from edge_agent.drivers.line_protocol import LOG_TIMEOUT_S, LineSession
 from edge_agent.drivers.user_information import parse_user_information
 from edge_agent.errors import (
     DriverError,
@@ -89,11 +89,12 @@ class Answering:
 class Ticking:
     """A clock that goes on a little whenever it is looked at."""
 
-    def __init__(self) -> None:
+    def __init__(self, step_s: float = 0.01) -> None:
         self.now_s = 0.0
+        self._step_s = step_s
 
     def __call__(self) -> float:
-        self.now_s += 0.01
+        self.now_s += self._step_s
         return self.now_s
 
 
@@ -268,10 +269,24 @@ def test_an_endless_log_is_cut() -> None:
 
 
 def test_a_log_that_stops_coming_is_incomplete() -> None:
-    """A recorder that promises more and has no more ends the export."""
-    log = log_of(session_with(answering(Result.DONE, b"\0\0\1\0")))
+    """A recorder that promises more and has no more is not asked again."""
+    port = Answering(answering(Result.DONE, b"\0\0\1\0"))
+    session = LineSession(Link(port=port, monotonic_s=Ticking(), session_number=7))
 
-    assert log == RecorderLog(content=b"", is_complete=False)
+    assert log_of(session) == RecorderLog(content=b"", is_complete=False)
+    assert len(port.requests) == 1
+
+
+def test_a_log_that_trickles_ends() -> None:
+    """A byte at a time is taken for so long and no longer."""
+    port = Answering(answering(Result.DONE, b"\0\x10\0\0x"))
+    clock = Ticking(step_s=0.5)
+    session = LineSession(Link(port=port, monotonic_s=clock, session_number=7))
+
+    log = log_of(session)
+
+    assert not log.is_complete
+    assert 0 < len(log.content) <= LOG_TIMEOUT_S / 0.5
 
 
 def test_a_log_longer_than_it_says_is_incomplete() -> None:

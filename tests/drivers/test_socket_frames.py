@@ -138,6 +138,22 @@ def test_what_came_before_is_thrown_away() -> None:
     assert reading.local.second == 12
 
 
+def test_an_answer_of_another_name_is_passed_over() -> None:
+    """What was asked before and is answered now is not what is asked now."""
+    faults = (
+        Fault(kind=FaultKind.LATE_ANSWER, verb=Verb.READ_BATTERY, times=1, seconds=2.5),
+        Fault(kind=FaultKind.LATE_ANSWER, verb=Verb.READ_CLOCK, times=1, seconds=1.0),
+    )
+    session = Talk(script=Script(protocol="socket", faults=faults)).open()
+    with pytest.raises(DriverError):
+        session.read_battery()
+
+    reading = session.read_clock()
+
+    assert not isinstance(reading, Unsupported)
+    assert reading.local is not None
+
+
 def test_no_resolution_of_nothing() -> None:
     """A picture without width is none."""
     with pytest.raises(MalformedAnswerError):
