@@ -22,8 +22,10 @@ from edge_agent.drivers.line_messages import (
 )
 from edge_agent.drivers.socket_frames import (
     COMMAND,
+    DATA,
     BodyDecoder,
     SocketVerb,
+    encode_body,
     encode_data,
 )
 from edge_agent.errors import MalformedAnswerError
@@ -206,7 +208,7 @@ class SocketSpeaker:
 
         def saying(result: Result, told: bytes = b"") -> bytes:
             # The letters come back as they came, whatever they are.
-            return encode_data(verb or SocketVerb.IDENTIFY, result, told)
+            return encode_body(DATA + letters + b"%02d" % result + told)
 
         def perform() -> bytes:
             if verb is None or line_verb is None:

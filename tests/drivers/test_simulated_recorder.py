@@ -6,6 +6,7 @@ import pytest
 
 from edge_agent.drivers.driver import Verb
 from edge_agent.drivers.line_messages import LineVerb
+from edge_agent.drivers.socket_frames import COMMAND, DATA, encode_body
 from edge_agent.errors import DriverError, PasswordRefusedError, PortFailedError
 from recorder_simulator.script import Fault, FaultKind, Script
 from recorder_simulator.volume import Volume
@@ -101,6 +102,15 @@ def test_requests_that_are_none_are_answered_so() -> None:
         except DriverError as error:
             told = error.code
         assert told in {None, "E-DRV-103"}
+
+
+def test_a_name_that_nobody_has_is_unsupported() -> None:
+    """The socket protocol's side answers under the same name."""
+    talk = Talk(script=Script(protocol="socket"))
+
+    talk.port.write(encode_body(COMMAND + b"\xffABC"))
+
+    assert talk.port.read(100, 1.0) == encode_body(DATA + b"\xffABC17")
 
 
 def test_a_volume_moves_and_comes_back(tmp_path: Path) -> None:
