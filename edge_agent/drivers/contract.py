@@ -7,6 +7,7 @@ no recorder and no time.
 
 import errno
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -135,7 +136,7 @@ class _OneByteReads:
         self._port.close()
 
 
-class DriverContract:
+class DriverContract(ABC):
     """The contract of one driver.
 
     Attributes:
@@ -144,12 +145,12 @@ class DriverContract:
 
     driver: RecorderDriver
 
+    @abstractmethod
     def link(self) -> Link:
         """Return a link to a recorder that answers, new for each test, with its password.
 
         Its port may be a real one. Tests set its clock and have it enter and leave disk mode.
         """
-        raise NotImplementedError
 
     def test_it_is_a_driver(self) -> None:
         """A driver has a name of lower case letters, digits and hyphens, and a speed or none."""

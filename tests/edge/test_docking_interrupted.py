@@ -27,6 +27,7 @@ from tests.simulators.docking_site import (
 from tests.simulators.killing_journal import KilledError
 from tests.simulators.memory_staging import MemoryStaging
 from tests.simulators.memory_volume import MemoryFile, MemoryVolume, Stored
+from tests.simulators.open_files import open_below
 
 R1 = Device(model="DSJ-A8", serial="0000017")
 LATER = MORNING + timedelta(hours=2)
@@ -192,16 +193,7 @@ async def test_cancelled_at_the_end_of_a_file_nothing_stays_open(
 
     assert volume.read_bytes.total() == 3 << 20
     assert not {one for one in set(threading.enumerate()) - before if "staging" in one.name}
-    assert not [path for path in opened() if str(tmp_path / "staging") in path]
-
-
-def opened() -> list[str]:
-    """Return which files are open."""
-    paths: list[str] = []
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            paths.append(str(descriptor.readlink()))
-    return paths
+    assert not open_below(tmp_path / "staging")
 
 
 async def test_without_its_profile_everything_is_held(site: DockingSite) -> None:

@@ -1,6 +1,5 @@
 """The threads behind a slot: whatever fails in them is told, and none of them is left waiting."""
 
-import contextlib
 import errno
 import hashlib
 import threading
@@ -18,6 +17,7 @@ from edge_agent.adapters.write_behind import Blocks
 from edge_agent.ingest.files import FileId
 from runtime import durable
 from runtime.uncached import BLOCK_BYTES, new_block
+from tests.simulators.open_files import open_below
 
 ID = FileId("one")
 CONTENT = b"".join(bytes([number]) * BLOCK_BYTES for number in range(9)) + b"tail"
@@ -26,23 +26,13 @@ _MOST_BLOCKS = 8
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
+def _nothing_is_left(tmp_path: Path) -> Iterator[None]:
     """No thread of a slot outlives its test, and no descriptor."""
     before = set(threading.enumerate())
-    opened = descriptors()
     yield
     left = [one.name for one in set(threading.enumerate()) - before]
     assert [name for name in left if name.startswith("staging-")] == []
-    assert descriptors() <= opened
-
-
-def descriptors() -> set[str]:
-    """Return which files of a staging folder are open."""
-    paths: set[str] = set()
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            paths.add(str(descriptor.readlink()))
-    return {path for path in paths if "/staging/" in path}
+    assert open_below(tmp_path) == set()
 
 
 @pytest.fixture
