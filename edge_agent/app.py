@@ -367,7 +367,7 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
         clock=_utc_now,
         pace=UplinkPace(reconcile_s=config.uplink.reconcile_s),
     )
-    ports = _docking_ports(config, world)
+    ports = _docking_ports(config, world, on_sealed=uplink.manifest_sealed)
     bays: list[BaySupervisor] = []
     watch = _disk_watch(config, bays)
     room = RoomQueue(lambda: ports.allotments.room(ports.staging))
@@ -415,7 +415,9 @@ def _link_settings(config: EdgeConfig, world: _World) -> LinkSettings:
     )
 
 
-def _docking_ports(config: EdgeConfig, world: _World) -> DockingPorts:
+def _docking_ports(
+    config: EdgeConfig, world: _World, *, on_sealed: Callable[[], None]
+) -> DockingPorts:
     return DockingPorts(
         journal=world.journal,
         staging=world.staging,
@@ -425,6 +427,7 @@ def _docking_ports(config: EdgeConfig, world: _World) -> DockingPorts:
         monotonic_s=time.monotonic,
         mint=_mint,
         allotments=Allotments(kept_for_marked_bytes=config.storage.kept_for_marked_bytes),
+        on_sealed=on_sealed,
     )
 
 

@@ -20,6 +20,7 @@ from edge_agent.errors import AgentNotRunningError, ConfigUnreadableError, EdgeE
 from protocol import strict_json
 from protocol.errors import ProtocolError
 from runtime.errors import RuntimeFault
+from runtime.heap import keep_heaps_small
 from runtime.logs import configure
 
 OK: Final = 0
@@ -108,6 +109,7 @@ def _run(config: EdgeConfig, _options: argparse.Namespace) -> int:
         _complain(_CHECK_FAILED, f"{check.name}: {check.problem}", check.remedy)
     if wrong:
         return PROBLEM
+    keep_heaps_small()
     run_agent(config)
     return OK
 

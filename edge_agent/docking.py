@@ -4,63 +4,48 @@ Blocking work is done in a thread of the docking's own: a recorder that hangs ho
 bay. A cancelled docking seals nothing: it stays open in the journal, and is closed at the next
 start by `close_interrupted_dockings`, or when a recorder comes into the same bay, or the same
 recorder into another one.
+
+A recorder with very many files is gone through in pieces. Each is sealed by itself, and its bytes
+are on their way to the archive while the next one is read.
 """
 
 import dataclasses
-import errno
-from collections.abc import Callable, Sequence
-from datetime import datetime
+import itertools
 from functools import partial
-from typing import Any, Final
-
-from msgspec import structs
+from typing import Final
 
 from edge_agent.errors import (
-    CopyDiffersError,
     EdgeError,
     RecorderBusyError,
-    SizeMismatchError,
-    SourceChangedError,
     SourceUnreadableError,
-    SourceUnsteadyError,
     SourceVanishedError,
     UnidentifiedRecorderError,
     UnregisteredRecorderError,
 )
-from edge_agent.file_copier import NO_SPACE, FileCopier
 from edge_agent.file_salvager import FileSalvager
-from edge_agent.ingest.files import FileId, FileKey, FileRow
-from edge_agent.ingest.inventory import Listing, listed_keys, take_listing
-from edge_agent.ingest.plan import CopyStep
-from edge_agent.ingest.profile import Profile
-from edge_agent.ingest.progress import BayProgress, RateMeter
-from edge_agent.ingest.recognising import recognise
-from edge_agent.ingest.room import Need
-from edge_agent.ingest.survey import TO_BE_SEEN, Survey, survey
+from edge_agent.ingest.division import Piece, divide
+from edge_agent.ingest.files import FileId, FileKey
+from edge_agent.ingest.inventory import take_inventory
+from edge_agent.ingest.listing import Listing, take_listing
+from edge_agent.ingest.overview import look_over
 from edge_agent.ingest.volume import Volume
-from edge_agent.interrupted import outcome, seal
-from edge_agent.manifest.sealing import Content
-from edge_agent.manifest.settling import Seen, settle
+from edge_agent.interrupted import Said, seal
 from edge_agent.one_thread import OneThread
 from edge_agent.opening import meet, open_docking, registered
+from edge_agent.piece_reader import Course, DockedRecorder, PieceReader
 from edge_agent.ports import (
-    DISK_FAULT,
-    DISK_REFUSES,
     NO_ROOM,
     WAITS_FOR_ROOM,
     DockingOutcome,
     DockingPorts,
     DockingSettings,
     NewCopy,
-    OpenDocking,
     OutcomeKind,
 )
-from edge_agent.small_files import SmallFiles, batches
-from protocol.findings import MAX_DETAIL_CHARACTERS, Finding, FindingCode
+from edge_agent.telling import Report, Teller
+from protocol.findings import Finding, FindingCode
 from protocol.identifiers import BayNumber
-from protocol.manifest import IncompleteReason, NotTaken, name_of
-
-Report = Callable[[BayProgress], None]
+from protocol.manifest import IncompleteReason
 
 # So often a recorder that is still being written to is listed and read again.
 _MAX_ROUNDS: Final = 3
@@ -105,14 +90,18 @@ async def run_docking(
             return _not_begun(OutcomeKind.ATTENTION, error)
         try:
             docking = _Docking(
-                opened,
-                identity.profile,
-                volume,
-                thread,
-                ports=ports,
-                settings=settings,
-                report=report,
-                docked_at=docked_at,
+                DockedRecorder(
+                    opened=opened,
+                    profile=identity.profile,
+                    volume=volume,
+                    thread=thread,
+                    salvager=FileSalvager(volume, thread, ports),
+                    teller=Teller(opened, report, monotonic_s=ports.monotonic_s),
+                    course=Course(),
+                    ports=ports,
+                    settings=settings,
+                    docked_at=docked_at,
+                )
             )
             await docking.take(listing)
             return await docking.close()
@@ -124,359 +113,147 @@ async def run_docking(
 class _Docking:
     """One docking of a registered recorder, which is open in the journal."""
 
-    def __init__(
-        self,
-        opened: OpenDocking,
-        profile: Profile,
-        volume: Volume,
-        thread: OneThread,
-        *,
-        ports: DockingPorts,
-        settings: DockingSettings,
-        report: Report,
-        docked_at: datetime,
-    ) -> None:
-        self._opened = opened
-        self._profile = profile
-        self._volume = volume
-        self._thread = thread
-        self._docked_at = docked_at
-        self._ports = ports
-        self._settings = settings
-        self._copier = FileCopier(
-            volume,
-            thread,
-            opened.device,
-            ports=ports,
-            settings=settings,
-            on_bytes=self._on_bytes,
-            on_reserved=self._count_as_taken,
-        )
-        self._small_files = SmallFiles(
-            volume, thread, opened.device, self._copier, ports=ports, settings=settings
-        )
-        self._salvager = FileSalvager(volume, thread, ports)
-        self._report = report
-        self._progress = BayProgress(
-            docking_id=opened.docking_id, recorder=opened.recorder, officer=opened.officer
-        )
-        self._monotonic_s = ports.monotonic_s
-        self._rate = RateMeter()
-        self._done_bytes = 0
-        self._skipped_bytes = 0
-        self._is_first_word = True
-        # What all listings said, each once, and what reading said.
-        self._listed_findings: dict[Finding, None] = {}
-        self._not_taken: dict[NotTaken, None] = {}
-        self._findings: list[Finding] = []
-        self._file_ids: dict[FileKey, FileId] = {}
-        self._generations: dict[FileKey, int] = {}
-        self._tried: set[FileKey] = set()
-        self._taken: set[FileKey] = set()
-        self._unreadable: list[CopyStep] = []
-        self._reasons: dict[FileKey, IncompleteReason] = {}
-        self._rest = IncompleteReason.AGENT_STOPPED
-        self._has_ended = False
-        self._problem: tuple[str, str] | None = None
-        # What the disk had no room for, although it seemed so.
-        self._refused: Need | None = None
+    def __init__(self, docked: DockedRecorder) -> None:
+        self._docked = docked
+        self._course = docked.course
+        self._thread = docked.thread
+        self._ports = docked.ports
+        self._settings = docked.settings
+        self._reader = PieceReader(docked)
+        self._said = Said()
+        self._is_whole = False
+        # What was sealed with this docking's earlier pieces.
+        self._sealed_gone: set[FileKey] = set()
+        self._listing_findings: set[Finding] = set()
 
     async def take(self, listing: Listing) -> None:
-        """Read what is new; when nothing more has come, salvage what could not be read."""
-        await self._take_whole(listing)
-        await self._salvage()
+        """Read what is new, and list the recorder again until nothing more has come.
 
-    async def _take_whole(self, listing: Listing) -> None:
-        """Read what is new, and list the recorder again until nothing more has come."""
+        All is sealed but the last piece. What could not be read is salvaged after all else.
+        """
+        rest = listing
         for _ in range(_MAX_ROUNDS):
-            await self._prepare(listing)
-            await self._read()
-            if self._has_ended:
-                return
-            again = await self._list_again()
+            await self._take_pieces(listing, rest)
+            again = None if self._course.has_ended else await self._list_again()
             if again is None or again.shows_the_same(listing):
-                return
+                break
+            rest = again
+            if self._said.manifest_ids:
+                rest = again.since(listing, also=self._reader.paths)
             listing = again
-        self._find(FindingCode.UNREADABLE_DIRECTORY, None, _NEVER_STILL)
-
-    async def _prepare(self, listing: Listing) -> None:
-        """Survey the recorder, and note in the journal all that is going to be read."""
-        journal, staging = self._ports.journal, self._ports.staging
-        rows = await journal.known_files(self._opened.device)
-        await self._recognise(listing, rows)
-        self._survey = found = await self._look(listing, rows)
-        self._listed_findings |= dict.fromkeys(found.findings)
-        self._not_taken |= dict.fromkeys(found.not_taken)
-        await journal.drop_copies([row.file_id for row in found.outdated])
-        for row in found.outdated:
-            await self._thread.run(partial(staging.remove, row.file_id))
-            await self._thread.run(partial(self._ports.salvaging.remove, row.file_id))
-        steps = (*found.plan.steps, *found.plan.no_space)
-        new = [
-            NewCopy(file_id=FileId(self._ports.mint()), key=step.key, marked=step.marked)
-            for step in steps
-            if step.row is None
-        ]
-        self._file_ids |= {step.key: step.row.file_id for step in steps if step.row}
-        self._file_ids |= {copy.key: copy.file_id for copy in new}
-        await journal.begin_copies(self._opened.docking_id, self._opened.device, new)
-        todo = self._steps()
-        self._tell(
-            files_total=self._progress.files_total + len(todo),
-            bytes_total=self._progress.bytes_total + sum(step.key.size_bytes for step in todo),
-        )
-
-    async def _look(self, listing: Listing, rows: Sequence[FileRow]) -> Survey:
-        """Survey the recorder, and be given the room that it needs."""
-        docking_id, allotments = self._opened.docking_id, self._ports.allotments
-        async with allotments.planning:
-            room = await allotments.room(self._ports.staging, but=docking_id)
-            found = await self._thread.run(
-                partial(
-                    survey,
-                    listing,
-                    rows,
-                    self._profile,
-                    docked_at=self._docked_at,
-                    room=dataclasses.replace(room, only_marked=self._settings.only_marked),
-                    generations=self._generations,
-                )
-            )
-            allotments.give(docking_id, found.plan.missing_bytes)
-        return found
-
-    async def _recognise(self, listing: Listing, rows: Sequence[FileRow]) -> None:
-        """Find out which files are not what they were, although they are called so."""
-        look = partial(
-            recognise,
-            self._volume,
-            listed_keys(listing) - self._tried,
-            rows,
-            self._profile,
-            docking_id=self._opened.docking_id,
-            docked_at=self._docked_at,
-            progress=self._thread.stop_if_asked,
-        )
-        try:
-            seen = await self._thread.run(look)
-        except SourceVanishedError as error:
-            self._note_end(None, error)
         else:
-            self._generations |= seen.generations
-            self._listed_findings |= dict.fromkeys(seen.findings)
+            self._reader.find(FindingCode.UNREADABLE_DIRECTORY, None, _NEVER_STILL)
+        await self._reader.salvage()
+
+    async def _take_pieces(self, listing: Listing, rest: Listing) -> None:
+        """Read *rest*, which is all of the listing or what is new in it, a piece at a time."""
+        profile, teller = self._docked.profile, self._docked.teller
+        overview = await self._thread.run(partial(look_over, listing, profile))
+        self._is_whole = overview.is_whole
+        self._reader.say([one for one in overview.findings if one not in self._listing_findings])
+        self._listing_findings |= set(overview.findings)
+        pieces = await self._thread.run(
+            partial(
+                divide,
+                rest.entries,
+                await self._gone_from(listing),
+                profile,
+                most_files=self._settings.piece_files,
+            )
+        )
+        for later in pieces[1:]:
+            teller.expect(files=later.files, size_bytes=later.size_bytes)
+            await self._begin(later)
+        await self._reader.take(pieces[0])
+        for before, piece in itertools.pairwise(pieces):
+            await self._seal_piece(before)
+            teller.expect(files=-piece.files, size_bytes=-piece.size_bytes)
+            await self._reader.take(piece)
+
+    async def _begin(self, piece: Piece) -> None:
+        """Note in the journal what is going to be read later: a kill must not make it unknown."""
+        docked = self._docked
+        device = docked.opened.device
+        look = partial(take_inventory, piece.entries, docked.profile, docked_at=docked.docked_at)
+        found = await self._thread.run(look)
+        rows = await self._ports.journal.files_at(device, piece.paths)
+        known = {dataclasses.replace(row.key, generation=0) for row in rows}
+        marked = {clip.key for clip in found.clips if clip.marked}
+        new = [
+            NewCopy(file_id=FileId(self._ports.mint()), key=key, marked=key in marked)
+            for key in sorted(found.keys - known)
+        ]
+        await self._ports.journal.begin_copies(docked.opened.docking_id, device, new)
+
+    async def _gone_from(self, listing: Listing) -> tuple[FileKey, ...]:
+        """Return what was begun before, is claimed by no manifest, and is not in the listing."""
+        keys = await self._ports.journal.unclaimed_keys(self._docked.opened.device)
+        wanted = {key.path for key in keys}
+        listed = {entry.path for entry in listing.entries if entry.path in wanted}
+        gone = {key for key in keys if key.path not in listed}
+        return tuple(sorted(gone - self._sealed_gone))
 
     async def _list_again(self) -> Listing | None:
         """Return what is on the recorder now; None if it cannot be told, which is noted."""
-        entries, limits = self._volume.entries, self._settings.limits
+        entries, limits = self._docked.volume.entries, self._settings.limits
         try:
             return await self._thread.run(lambda: take_listing(entries(), limits))
         except SourceVanishedError as error:
-            self._note_end(None, error)
+            self._reader.note_end(None, error)
         except SourceUnreadableError as error:
-            self._find(FindingCode.UNREADABLE_DIRECTORY, None, str(error))
+            self._reader.find(FindingCode.UNREADABLE_DIRECTORY, None, str(error))
         return None
 
-    def _steps(self) -> list[CopyStep]:
-        return [step for step in self._survey.plan.steps if step.key not in self._tried]
+    async def _seal_piece(self, piece: Piece) -> None:
+        """Seal what has been read so far; the docking goes on."""
+        await self._seal(is_end=False)
+        self._sealed_gone |= set(piece.gone)
+        self._reader = PieceReader(self._docked)
+        self._ports.on_sealed()
 
-    async def _read(self) -> None:
-        """Copy what the plan says, as far as recorder and disk go along."""
-        for step in self._survey.plan.no_space:
-            self._reasons[step.key] = IncompleteReason.NO_SPACE
-        for batch in batches(self._steps(), self._settings):
-            if self._has_ended:
-                break
-            async with self._ports.read_turn:
-                await self._read_batch(batch)
-        self._tell(current_file=None, bytes_done=self._done_bytes)
-
-    async def _read_batch(self, batch: Sequence[CopyStep]) -> None:
-        """Copy one file, or some small ones that follow each other in the plan."""
-        done = await self._read_together(batch) if len(batch) > 1 else frozenset()
-        for step in batch:
-            if self._has_ended and step.key not in done:
-                continue
-            self._tried.add(step.key)
-            self._reasons.pop(step.key, None)
-            if step.key in done:
-                self._note_read(step)
-            else:
-                await self._read_one(step)
-            self._count_as_taken(step)
-
-    def _count_as_taken(self, step: CopyStep) -> None:
-        """From here on the disk itself counts what a file takes, or it takes nothing."""
-        if step.key not in self._taken:
-            self._taken.add(step.key)
-            self._ports.allotments.fill(self._opened.docking_id, step.missing_bytes)
-
-    async def _read_together(self, batch: Sequence[CopyStep]) -> frozenset[FileKey]:
-        """Copy small files at once; return those that need no more work."""
-        self._tell(current_file=name_of(batch[0].key.path).path)
-        return await self._small_files.copy(batch, self._file_ids)
-
-    async def _read_one(self, step: CopyStep) -> None:
-        self._is_first_word = True
-        self._tell(current_file=name_of(step.key.path).path)
-        try:
-            await self._copier.copy(step, self._file_ids[step.key])
-        except (SizeMismatchError, SourceChangedError, SourceUnreadableError) as error:
-            self._note_unread(step, error)
-        except (SourceVanishedError, CopyDiffersError, OSError) as error:
-            self._note_end(step, error)
-        else:
-            await self._drop_parts(step)
-            self._note_read(step)
-
-    async def _drop_parts(self, step: CopyStep) -> None:
-        """Free the parts of a file that is whole now; the journal has no rows of them any more."""
-        if step.row is not None and step.row.salvaged:
-            await self._thread.run(partial(self._ports.salvaging.remove, step.row.file_id))
-
-    async def _salvage(self) -> None:
-        """Keep what else can be read of files that could not be read whole."""
-        if not self._unreadable:
-            return
-        known = await self._ports.journal.known_files(self._opened.device)
-        rows = {row.file_id: row for row in known}
-        for step in self._unreadable:
-            if self._has_ended:
-                return
-            self._tell(current_file=name_of(step.key.path).path)
-            try:
-                told = await self._salvager.salvage(rows[self._file_ids[step.key]])
-            except (SourceChangedError, SourceUnsteadyError) as error:
-                self._note_unread(step, error)
-            except SourceUnreadableError:
-                continue  # it cannot even be opened, which was said
-            except (SourceVanishedError, CopyDiffersError, OSError) as error:
-                self._note_end(step, error)
-            else:
-                self._say_more(step, told)
-        self._tell(current_file=None)
+    async def _seal(self, *, is_end: bool) -> None:
+        docked = self._docked
+        content, lost = await self._reader.content(is_whole=self._is_whole)
+        sealed = await seal(
+            docked.opened,
+            docked.profile.zone,
+            content,
+            self._ports,
+            self._settings,
+            lost=lost,
+            is_end=is_end,
+        )
+        self._said.add(content, sealed)
+        self._reader.finish()
 
     async def close(self) -> DockingOutcome:
         """Seal what is whole, and say how it went."""
-        opened, found = self._opened, self._survey
-        rows = {row.key: row for row in await self._ports.journal.known_files(opened.device)}
-        absent = [row.key for row in found.absent]
-        if not found.is_whole:
-            self._reasons |= dict.fromkeys(absent, IncompleteReason.UNREADABLE)
-            absent = [key for key in absent if rows[key].lost]
-        seen = Seen(
-            docking_id=opened.docking_id,
-            groups=found.groups,
-            others=found.others,
-            listed=found.listed,
-            rows=rows,
-            reasons=self._reasons,
-            default_reason=self._rest,
-            absent=frozenset(absent),
-        )
-        content = Content(
-            settlement=await self._thread.run(partial(settle, seen)),
-            not_taken=tuple(self._not_taken),
-            findings=(*self._listed_findings, *self._findings, *self._copier.findings),
-        )
-        lost = [rows[key].file_id for key in absent]
-        sealed = await seal(
-            opened, self._profile.zone, content, self._ports, self._settings, lost=lost
-        )
+        await self._seal(is_end=True)
+        course = self._course
         kind = self._kind()
         return dataclasses.replace(
-            outcome(kind, opened, content, sealed, problem=self._problem or (None, "")),
-            disk_faults=tuple(self._copier.disk_faults),
-            lacking_bytes=found.plan.lacking_bytes,
-            waits_for=self._refused or found.plan.waits_for,
+            self._said.outcome(kind, self._docked.opened, problem=course.problem or (None, "")),
+            disk_faults=tuple(course.disk_faults),
+            lacking_bytes=course.lacking.size_bytes,
+            waits_for=course.refused or course.lacking.waits_for,
         )
 
     def _kind(self) -> OutcomeKind:
-        if self._rest is IncompleteReason.RECORDER_LEFT:
+        if self._course.rest is IncompleteReason.RECORDER_LEFT:
             return OutcomeKind.LEFT
-        if self._problem is None:
-            self._problem = self._to_be_seen()
-        return OutcomeKind.SEALED if self._problem is None else OutcomeKind.ATTENTION
+        if self._course.problem is None:
+            self._course.problem = self._to_be_seen()
+        return OutcomeKind.SEALED if self._course.problem is None else OutcomeKind.ATTENTION
 
     def _to_be_seen(self) -> tuple[str, str] | None:
-        plan = self._survey.plan
-        if plan.waits_for is not None:
+        lacking, finding = self._course.lacking, self._course.to_be_seen
+        if lacking.waits_for is not None:
             kept_bytes = self._ports.allotments.kept_for_marked_bytes
-            waits = kept_bytes and not plan.waits_for.marked
-            return WAITS_FOR_ROOM if waits else NO_ROOM, plan.lacking
-        for finding in (*self._listed_findings, *self._findings):
-            if finding.code in TO_BE_SEEN:
-                return finding.code.value, f"{finding.path!r}: {finding.detail}"
+            waits = kept_bytes and not lacking.waits_for.marked
+            return WAITS_FOR_ROOM if waits else NO_ROOM, lacking.text
+        if finding is not None:
+            return finding.code.value, f"{finding.path!r}: {finding.detail}"
         return None
-
-    def _note_read(self, step: CopyStep) -> None:
-        self._done_bytes += step.key.size_bytes
-        now_s = self._monotonic_s()
-        self._rate.note(at_s=now_s, bytes_done=self._done_bytes - self._skipped_bytes)
-        self._tell(files_done=self._progress.files_done + 1, bytes_done=self._done_bytes)
-
-    def _note_unread(self, step: CopyStep, error: EdgeError) -> None:
-        """One file could not be read; the others can."""
-        code, reason = FindingCode.UNREADABLE_FILE, IncompleteReason.UNREADABLE
-        if isinstance(error, SizeMismatchError | SourceChangedError):
-            code, reason = FindingCode.SIZE_CHANGED, IncompleteReason.SIZE_CHANGED
-        elif not isinstance(error, SourceUnsteadyError):
-            self._unreadable.append(step)
-        self._reasons[step.key] = reason
-        self._find(code, step, str(error))
-        if self._problem is None:
-            self._problem = code.value, str(error)
-
-    def _note_end(self, step: CopyStep | None, error: EdgeError | OSError) -> None:
-        """Nothing more can be read."""
-        self._has_ended = True
-        if isinstance(error, SourceVanishedError):
-            self._rest = IncompleteReason.RECORDER_LEFT
-            self._find(FindingCode.RECORDER_LEFT, step, str(error))
-        elif isinstance(error, CopyDiffersError):
-            self._problem = error.code, str(error)
-        elif isinstance(error, OSError):
-            full = error.errno in NO_SPACE
-            if full and step is not None:
-                self._refused = Need(size_bytes=step.missing_bytes, files=1, marked=step.marked)
-            self._rest = IncompleteReason.NO_SPACE if full else self._rest
-            refuses = error.errno == errno.EROFS
-            code = NO_ROOM if full else DISK_REFUSES if refuses else DISK_FAULT
-            self._problem = code, str(error)
-
-    def _find(self, code: FindingCode, step: CopyStep | None, detail: str) -> None:
-        path = None if step is None else name_of(step.key.path).path
-        self._findings.append(Finding(code=code, path=path, detail=detail[:MAX_DETAIL_CHARACTERS]))
-
-    def _say_more(self, step: CopyStep, told: str) -> None:
-        """Put what was salvaged of a file in front of why it could not be read whole."""
-        said = FindingCode.UNREADABLE_FILE, name_of(step.key.path).path
-        self._findings = [
-            structs.replace(one, detail=f"{told}: {one.detail}"[:MAX_DETAIL_CHARACTERS])
-            if (one.code, one.path) == said
-            else one
-            for one in self._findings
-        ]
-
-    def _on_bytes(self, held_bytes: int) -> None:
-        """Tell how much of the current file is held; the first word says what we had of it."""
-        if self._is_first_word:
-            self._is_first_word = False
-            self._skipped_bytes += held_bytes
-        bytes_done = self._done_bytes + held_bytes
-        self._rate.note(at_s=self._monotonic_s(), bytes_done=bytes_done - self._skipped_bytes)
-        self._tell(
-            bytes_done=bytes_done,
-            rate_bytes_s=self._rate.bytes_s,
-            remaining_s=self._rate.remaining_s(self._progress.bytes_total - bytes_done),
-        )
-
-    def _tell(self, **changes: Any) -> None:
-        self._progress = dataclasses.replace(
-            self._progress,
-            findings=len(self._listed_findings) + len(self._findings),
-            **changes,
-        )
-        self._report(self._progress)
 
 
 def _not_begun(kind: OutcomeKind, error: EdgeError) -> DockingOutcome:

@@ -1,19 +1,23 @@
 """How dockings end in the journal: sealed by the docking itself, or later when it was cut short."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from edge_agent.errors import ProfileError
-from edge_agent.ingest.files import FileId, FileRow, FileState
+from edge_agent.ingest.division import divide
+from edge_agent.ingest.files import Device, FileId, FileKey, FileRow, FileState
 from edge_agent.ingest.grouping import group_clips
 from edge_agent.ingest.inventory import FoundClip, FoundFile, found_file
 from edge_agent.ingest.profile import Profile
 from edge_agent.manifest.sealing import Content, DockingFacts, seal_docking
 from edge_agent.manifest.settling import Seen, Settlement, held_back, settle, unfinished
 from edge_agent.ports import (
+    DockingJournal,
     DockingOutcome,
     DockingPorts,
     DockingSettings,
@@ -46,36 +50,57 @@ async def close_interrupted_dockings(
 async def close_interrupted(
     opened: OpenDocking, ports: DockingPorts, settings: DockingSettings
 ) -> DockingOutcome:
-    """Close one docking that nobody is busy with."""
-    rows = [
-        row
-        for row in await ports.journal.known_files(opened.device)
-        # Only what was begun is known: what had been claimed before the docking says nothing new.
-        if row.state in {FileState.COPYING, FileState.STAGED}
-    ]
+    """Close one docking that nobody is busy with, a piece at a time."""
+    # Only what was begun is known: what had been claimed before the docking says nothing new.
+    keys = await ports.journal.unclaimed_keys(opened.device)
     profile = {one.name: one for one in settings.profiles}.get(opened.recorder.profile)
+    kind, code, text = OutcomeKind.LEFT, None, ""
     if profile is None:
-        problem = f"{opened.recorder.profile}: no such profile any more"
-        content = _all_held(rows, problem)
-        sealed = await seal(opened, _NO_ZONE, content, ports, settings)
-        kind, code, text = OutcomeKind.ATTENTION, ProfileError.code, problem
+        kind, code = OutcomeKind.ATTENTION, ProfileError.code
+        text = f"{opened.recorder.profile}: no such profile any more"
+        most = settings.piece_files
+        pieces = [keys[first : first + most] for first in range(0, len(keys), most)] or [()]
     else:
-        content = Content(settlement=settle(_seen(opened, rows, profile)))
-        sealed = await seal(opened, profile.zone, content, ports, settings)
-        kind, code, text = OutcomeKind.LEFT, None, ""
-    return outcome(kind, opened, content, sealed, problem=(code, text))
+        division = partial(divide, (), keys, profile, most_files=settings.piece_files)
+        pieces = [piece.gone for piece in await asyncio.to_thread(division)]
+    said = Said()
+    for number, piece in enumerate(pieces, start=1):
+        rows = await rows_to_settle(ports.journal, opened.device, {key.path for key in piece})
+        if profile is None:
+            content = _all_held((rows[key] for key in piece), text)
+        else:
+            content = Content(settlement=settle(_seen(opened, piece, rows, profile)))
+        zone = _NO_ZONE if profile is None else profile.zone
+        is_end = number == len(pieces)
+        sealed = await seal(opened, zone, content, ports, settings, is_end=is_end)
+        said.add(content, sealed)
+    return said.outcome(kind, opened, problem=(code, text))
 
 
-def _seen(opened: OpenDocking, rows: Iterable[FileRow], profile: Profile) -> Seen:
-    by_key = {row.key: row for row in rows}
-    files = [found_file(key, profile) for key in by_key]
-    lost = frozenset(key for key, row in by_key.items() if row.lost)
+async def rows_to_settle(
+    journal: DockingJournal, device: Device, paths: Collection[bytes]
+) -> dict[FileKey, FileRow]:
+    """Return what the journal has of some paths, and of other names of their staged contents."""
+    rows = await journal.files_at(device, paths)
+    staged = (row.digests for row in rows if row.state is FileState.STAGED)
+    named = await journal.files_of(device, {one.sha256 for one in staged if one is not None})
+    return {row.key: row for row in (*named, *rows)}
+
+
+def _seen(
+    opened: OpenDocking,
+    keys: Collection[FileKey],
+    rows: Mapping[FileKey, FileRow],
+    profile: Profile,
+) -> Seen:
+    files = [found_file(key, profile) for key in keys]
+    lost = frozenset(key for key in keys if rows[key].lost)
     return Seen(
         docking_id=opened.docking_id,
         groups=group_clips((one for one in files if isinstance(one, FoundClip)), profile),
         others=tuple(one for one in files if isinstance(one, FoundFile)),
-        listed=by_key.keys() - lost,
-        rows=by_key,
+        listed=frozenset(keys) - lost,
+        rows=rows,
         reasons={},
         default_reason=IncompleteReason.AGENT_STOPPED,
         absent=lost,
@@ -104,8 +129,12 @@ async def seal(
     settings: DockingSettings,
     *,
     lost: Iterable[FileId] = (),
+    is_end: bool = True,
 ) -> tuple[ManifestId, ...]:
-    """End a docking in the journal with its manifests; *lost* as in `DockingJournal.seal`."""
+    """Note manifests of a docking in the journal, and that it has ended unless it goes on.
+
+    *lost* as in `DockingJournal.seal`.
+    """
     docked_at = datetime.fromtimestamp(opened.docked_at_ms / 1000, UTC)
     ended_at = ports.clock()
     facts = DockingFacts(
@@ -124,41 +153,58 @@ async def seal(
     )
     return await ports.journal.seal(
         opened.docking_id,
-        partial(
-            seal_docking,
+        lambda head, first_part: seal_docking(
             facts,
             content,
+            head,
             key=settings.key,
             mint=ports.mint,
             sealed_at=ended_at,
+            first_part=first_part,
+            is_end=is_end,
         ),
-        ended_at_ms=unix_ms(ended_at),
+        ended_at_ms=unix_ms(ended_at) if is_end else None,
         lost=tuple(lost),
     )
 
 
-def outcome(
-    kind: OutcomeKind,
-    opened: OpenDocking,
-    content: Content,
-    sealed: tuple[ManifestId, ...],
-    *,
-    problem: tuple[str | None, str] = (None, ""),
-) -> DockingOutcome:
-    """Return what a docking that was sealed came to; *problem* is a code and a text."""
-    settlement = content.settlement
-    return DockingOutcome(
-        kind=kind,
-        code=problem[0],
-        text=problem[1],
-        docking_id=opened.docking_id,
-        recorder=opened.recorder,
-        officer=opened.officer,
-        manifest_ids=sealed,
-        known_manifest_ids=frozenset(known.manifest_id for known in settlement.known),
-        incomplete_files=len(settlement.incomplete),
-        findings=(*content.findings, *settlement.findings),
-    )
+@dataclass(slots=True)
+class Said:
+    """What all manifests of a docking come to."""
+
+    manifest_ids: list[ManifestId] = field(default_factory=list)
+    known_manifest_ids: set[ManifestId] = field(default_factory=set)
+    incomplete_files: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, content: Content, sealed: Iterable[ManifestId]) -> None:
+        """Count what manifests that were sealed say."""
+        settlement = content.settlement
+        self.manifest_ids += sealed
+        self.known_manifest_ids |= {known.manifest_id for known in settlement.known}
+        self.incomplete_files += len(settlement.incomplete)
+        self.findings += (*content.findings, *settlement.findings)
+
+    def outcome(
+        self,
+        kind: OutcomeKind,
+        opened: OpenDocking,
+        *,
+        problem: tuple[str | None, str] = (None, ""),
+    ) -> DockingOutcome:
+        """Return what the docking came to; *problem* is a code and a text."""
+        return DockingOutcome(
+            kind=kind,
+            code=problem[0],
+            text=problem[1],
+            docking_id=opened.docking_id,
+            recorder=opened.recorder,
+            officer=opened.officer,
+            manifest_ids=tuple(self.manifest_ids),
+            known_manifest_ids=frozenset(self.known_manifest_ids),
+            incomplete_files=self.incomplete_files,
+            findings=tuple(self.findings),
+        )
 
 
 def unix_ms(moment: datetime) -> int:

@@ -11,7 +11,7 @@ from edge_agent.ingest.identity import (
     identify,
     identity_files,
 )
-from edge_agent.ingest.inventory import Listing, take_listing
+from edge_agent.ingest.listing import Listing, take_listing
 from edge_agent.ingest.volume import Volume
 from edge_agent.interrupted import close_interrupted, unix_ms
 from edge_agent.ports import DockingPorts, DockingSettings, OpenDocking

@@ -9,8 +9,9 @@ from typing import Final, Protocol
 
 from edge_agent.allotments import Allotments
 from edge_agent.ingest.copying import CHECKPOINT_BYTES
+from edge_agent.ingest.division import PIECE_FILES
 from edge_agent.ingest.files import Device, FileId, FileKey, FileRow
-from edge_agent.ingest.inventory import Limits
+from edge_agent.ingest.listing import Limits
 from edge_agent.ingest.profile import Profile
 from edge_agent.ingest.room import Need
 from edge_agent.manifest.sealing import SealedManifest
@@ -86,8 +87,14 @@ class DockingJournal(Protocol):
     async def open_dockings(self) -> tuple[OpenDocking, ...]:
         """Return the dockings that were begun and not sealed."""
 
-    async def known_files(self, device: Device) -> tuple[FileRow, ...]:
-        """Return every file of a recorder that was ever begun."""
+    async def unclaimed_keys(self, device: Device) -> tuple[FileKey, ...]:
+        """Return which files of a recorder were begun and are claimed by no manifest yet."""
+
+    async def files_at(self, device: Device, paths: Collection[bytes]) -> tuple[FileRow, ...]:
+        """Return what was ever begun of a recorder's files at some paths."""
+
+    async def files_of(self, device: Device, sha256s: Collection[str]) -> tuple[FileRow, ...]:
+        """Return the files of a recorder that have one of some contents."""
 
     async def find_content(self, device: Device, sha256: str) -> FileRow | None:
         """Return the file of a recorder that stands for a content."""
@@ -125,12 +132,16 @@ class DockingJournal(Protocol):
     async def seal(
         self,
         docking_id: DockingId,
-        build: Callable[[ChainHead], Iterable[SealedManifest]],
+        build: Callable[[ChainHead, int], Iterable[SealedManifest]],
         *,
-        ended_at_ms: int,
+        ended_at_ms: int | None,
         lost: Sequence[FileId] = (),
     ) -> tuple[ManifestId, ...]:
-        """End a docking with its manifests, all or nothing."""
+        """Note manifests of a docking, and its end if there is one, all or nothing."""
+
+
+def _nothing() -> None:
+    """Tell nobody."""
 
 
 class FindRecorder(Protocol):
@@ -154,6 +165,7 @@ class DockingPorts:
         live: Dockings that this process is busy with; one that is open in the journal and not
             here was cut short.
         allotments: The room on our disk that they were given.
+        on_sealed: Called when a docking that goes on has put manifests into the outbox.
     """
 
     journal: DockingJournal
@@ -166,6 +178,7 @@ class DockingPorts:
     read_turn: AbstractAsyncContextManager[object] = field(default_factory=nullcontext)
     live: set[DockingId] = field(default_factory=set)
     allotments: Allotments = field(default_factory=Allotments)
+    on_sealed: Callable[[], None] = _nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +190,7 @@ class DockingSettings:
         key: Signs the manifests.
         profiles: In the order in which they are tried.
         small_bytes: Files up to this size are staged many at a time; 0 for each by itself.
+        piece_files: A recorder with more is gone through in pieces, each sealed by itself.
         only_marked: Others have waited longer for room: nothing else is taken.
     """
 
@@ -190,6 +204,7 @@ class DockingSettings:
     checkpoint_bytes: int = CHECKPOINT_BYTES
     small_bytes: int = SMALL_BYTES
     limits: Limits = field(default_factory=Limits)
+    piece_files: int = PIECE_FILES
     only_marked: bool = False
 
 

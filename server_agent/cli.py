@@ -12,6 +12,7 @@ from typing import Final
 from protocol.errors import ProtocolError
 from runtime import logs
 from runtime.errors import RuntimeFault
+from runtime.heap import keep_heaps_small
 from runtime.tls import client_context, server_context
 from server_agent.adapters.registry_file import read_registry
 from server_agent.app import load_signer_key, run_forever
@@ -108,6 +109,7 @@ def _add_config(parser: argparse.ArgumentParser, *, default: object) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     logs.configure(json=config.log.json, level=config.log.level)
+    keep_heaps_small()
     try:
         run_forever(config)
     except* _FORESEEN as group:

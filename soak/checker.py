@@ -22,7 +22,9 @@ from typing import Any, Final
 OUR_FAULTS: Final = frozenset({"E-APP-701", "E-BAY-101", "E-JRN-402"})
 
 _NO_PREDECESSOR: Final = "0" * 64
+# Of one bag: as long as this, and as its bytes take on a slow disk.
 _TIMEOUT_S: Final = 600
+_SLOWEST_BYTES_S: Final = 20_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +155,7 @@ def _bad_bags(bags: Iterable[Path]) -> Iterator[str]:
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=_TIMEOUT_S,
+                timeout=_TIMEOUT_S + _size_bytes(bag) / _SLOWEST_BYTES_S,
             )
             if told.returncode:
                 yield f"{bag}: {manifest}: {told.stdout}{told.stderr}"
@@ -161,6 +163,10 @@ def _bad_bags(bags: Iterable[Path]) -> Iterator[str]:
         lines = (bag / "manifest-sha256.txt").read_text().splitlines()
         if len(lines) != sum(1 for file in (bag / "data").rglob("*") if not file.is_dir()):
             yield f"{bag}: other files than its manifest names"
+
+
+def _size_bytes(bag: Path) -> int:
+    return sum(file.stat().st_size for file in bag.rglob("*") if file.is_file())
 
 
 def _wrong_copies(

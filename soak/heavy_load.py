@@ -9,7 +9,7 @@ from typing import Final
 from demo.site import Site, SiteOptions
 from soak.checker import check
 from soak.own_disk import zeros_disk
-from soak.process_memory import MOST_MEMORY_BYTES, Peaks
+from soak.process_memory import Peaks
 from soak.recorders import KIB, Habits, WornRecorder, worn_recorders
 from soak.result import Result
 from soak.station import Station, StationError, places_of
@@ -96,4 +96,4 @@ def _site(root: Path, recorders: list[WornRecorder]) -> Site:
 
 def _result(what: str, took_s: float, peaks: Peaks, faults: list[str]) -> Result:
     rows = ((what, f"{took_s:,.0f} s"), *((f"{what}: {name}", told) for name, told in peaks.rows()))
-    return Result(rows=rows, faults=(*faults, *peaks.above(MOST_MEMORY_BYTES)))
+    return Result(rows=rows, faults=(*faults, *peaks.above()))

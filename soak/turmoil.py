@@ -13,7 +13,7 @@ from soak.checker import check, find_bags
 from soak.killing import Killer
 from soak.mischief import Mischief
 from soak.own_disk import SmallDisk, small_disk
-from soak.process_memory import MOST_MEMORY_BYTES, Peaks
+from soak.process_memory import Peaks
 from soak.recorders import MIB, Habits, WornRecorder, worn_recorders
 from soak.result import Result
 from soak.station import Station, StationError, places_of
@@ -84,7 +84,7 @@ def _use(
         faults.append(str(error))
     print("checking what is in the archive, with code that is not the agents'", flush=True)
     originals = [original for one in recorders for original in one.originals]
-    faults += [*station.faults, *check(originals, places_of(site)), *peaks.above(MOST_MEMORY_BYTES)]
+    faults += [*station.faults, *check(originals, places_of(site)), *peaks.above()]
     counts = {
         "dockings": station.dockings,
         "released": station.released,

@@ -132,25 +132,50 @@ class Journal:
         )
 
     async def known_files(self, device: Device) -> tuple[FileRow, ...]:
-        """Return every file of a recorder that was ever begun."""
-        of_device = (device.model, device.serial)
-        salvaged: dict[str, list[ByteRange]] = defaultdict(list)
-        known: list[FileRow] = []
+        """Return every file of a recorder that was ever begun: 1.5 KiB of memory each."""
+        return await self._files(device, "")
+
+    async def unclaimed_keys(self, device: Device) -> tuple[FileKey, ...]:
+        """Return which files of a recorder were begun and are claimed by no manifest yet."""
         async with self.transaction() as connection:
-            parts = await connection.execute_fetchall(
-                "SELECT file_id, offset_bytes, salvaged_range.size_bytes, salvaged_range.sha256"
-                " FROM salvaged_range JOIN file USING (file_id)"
-                " WHERE model = ? AND serial = ? ORDER BY offset_bytes",
-                of_device,
+            rows = await connection.execute_fetchall(
+                "SELECT path, size_bytes, mtime_ns, generation FROM file"
+                " WHERE model = ? AND serial = ? AND state IN ('copying', 'staged')",
+                (device.model, device.serial),
             )
-            for file_id, offset_bytes, size_bytes, sha256 in parts:
-                salvaged[file_id].append(
-                    ByteRange(offset_bytes=offset_bytes, size_bytes=size_bytes, sha256=sha256)
-                )
-            query = f"{_ROW} WHERE model = ? AND serial = ?"
-            async with connection.execute(query, of_device) as found:
-                while rows := await found.fetchmany(_ROWS_AT_ONCE):
-                    known += [_file_row(row, salvaged.get(row["file_id"], ())) for row in rows]
+        return tuple(
+            FileKey(path=path, size_bytes=size_bytes, mtime_ns=mtime_ns, generation=generation)
+            for path, size_bytes, mtime_ns, generation in rows
+        )
+
+    async def files_at(self, device: Device, paths: Collection[bytes]) -> tuple[FileRow, ...]:
+        """Return what was ever begun of a recorder's files at some paths."""
+        found: list[FileRow] = []
+        wanted = sorted(paths)
+        for first in range(0, len(wanted), _ROWS_AT_ONCE):
+            some = wanted[first : first + _ROWS_AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            found += await self._files(device, f"AND path IN ({marks})", *some)
+        return tuple(found)
+
+    async def files_of(self, device: Device, sha256s: Collection[str]) -> tuple[FileRow, ...]:
+        """Return the files of a recorder that have one of some contents."""
+        if not sha256s:
+            return ()
+        contents = json.dumps(sorted(sha256s))
+        return await self._files(device, "AND sha256 IN (SELECT value FROM json_each(?))", contents)
+
+    async def _files(self, device: Device, which: str, *values: object) -> tuple[FileRow, ...]:
+        known: list[FileRow] = []
+        query = f"{_ROW} WHERE model = ? AND serial = ? {which}"
+        async with (
+            self.transaction() as connection,
+            connection.execute(query, (device.model, device.serial, *values)) as found,
+        ):
+            while rows := list(await found.fetchmany(_ROWS_AT_ONCE)):
+                unfinished = [row["file_id"] for row in rows if row["state"] == "copying"]
+                salvaged = await _salvaged(connection, unfinished)
+                known += [_file_row(row, salvaged.get(row["file_id"], ())) for row in rows]
         return tuple(known)
 
     async def find_content(self, device: Device, sha256: str) -> FileRow | None:
@@ -306,18 +331,19 @@ class Journal:
     async def seal(
         self,
         docking_id: DockingId,
-        build: Callable[[ChainHead], Iterable[SealedManifest]],
+        build: Callable[[ChainHead, int], Iterable[SealedManifest]],
         *,
-        ended_at_ms: int,
+        ended_at_ms: int | None,
         lost: Sequence[FileId] = (),
     ) -> tuple[ManifestId, ...]:
-        """End a docking: put its manifests into the outbox and claim their files, all or nothing.
+        """Put manifests of a docking into the outbox and claim their files, all or nothing.
 
         Args:
             docking_id: An open one.
-            build: Pure; called with the head of the chain, and asked in a thread for one manifest
-                after the other.
-            ended_at_ms: When the recorder was done with, Unix time.
+            build: Pure; called with the head of the chain and the number of the docking's next
+                part, and asked in a thread for one manifest after the other.
+            ended_at_ms: When the recorder was done with, Unix time; None if it is not, and the
+                docking stays open.
             lost: Unfinished files that the manifests say are gone from the recorder.
 
         Raises:
@@ -325,7 +351,9 @@ class Journal:
         """
         async with self.transaction() as connection:
             sealed: list[ManifestId] = []
-            manifests = iter(build(await _head(connection)))
+            manifests = iter(
+                build(await _head(connection), await _next_part(connection, docking_id))
+            )
             while (one := await asyncio.to_thread(next, manifests, None)) is not None:
                 await _insert_manifest(connection, one)
                 sealed.append(one.manifest.manifest_id)
@@ -334,8 +362,8 @@ class Journal:
                 [(file_id,) for file_id in lost],
             )
             ended = await connection.execute(
-                "UPDATE docking SET state = 'sealed', ended_at_ms = ?"
-                " WHERE docking_id = ? AND state = 'open'",
+                "UPDATE docking SET state = CASE WHEN ?1 IS NULL THEN state ELSE 'sealed' END,"
+                " ended_at_ms = ?1 WHERE docking_id = ?2 AND state = 'open'",
                 (ended_at_ms, docking_id),
             )
             if ended.rowcount != 1:
@@ -378,6 +406,32 @@ async def _head(connection: aiosqlite.Connection) -> ChainHead:
     for sequence, payload_sha256 in rows:
         return ChainHead(sequence=sequence, payload_sha256=payload_sha256)
     return GENESIS
+
+
+async def _next_part(connection: aiosqlite.Connection, docking_id: DockingId) -> int:
+    rows = await connection.execute_fetchall(
+        "SELECT count(*) FROM manifest WHERE docking_id = ?", (docking_id,)
+    )
+    return next(int(count) for (count,) in rows) + 1
+
+
+async def _salvaged(
+    connection: aiosqlite.Connection, file_ids: Sequence[str]
+) -> dict[str, list[ByteRange]]:
+    """Return what is held of unfinished files beyond what could not be read, by offset."""
+    salvaged: dict[str, list[ByteRange]] = defaultdict(list)
+    if not file_ids:
+        return salvaged
+    parts = await connection.execute_fetchall(
+        "SELECT file_id, offset_bytes, size_bytes, sha256 FROM salvaged_range"
+        " WHERE file_id IN (SELECT value FROM json_each(?)) ORDER BY offset_bytes",
+        (json.dumps(file_ids),),
+    )
+    for file_id, offset_bytes, size_bytes, sha256 in parts:
+        salvaged[file_id].append(
+            ByteRange(offset_bytes=offset_bytes, size_bytes=size_bytes, sha256=sha256)
+        )
+    return salvaged
 
 
 async def _empty_log(connection: aiosqlite.Connection) -> None:

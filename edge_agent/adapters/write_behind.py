@@ -30,6 +30,8 @@ from runtime.uncached import (
     write_block,
 )
 
+# Of blocks that nobody uses; one file that is copied has as many on their way.
+_MOST_FREE: Final = 8
 # Blocks that wait to be written, or to be hashed, beside the one that is being filled.
 _AHEAD: Final = 2
 
@@ -39,6 +41,7 @@ class Blocks:
 
     A slot holds one while it waits for its recorder; every other one is on its way through a thread
     that needs no more of them, and comes back. So with one more than slots, all of them go on.
+    A few are kept while nobody needs them; the rest goes back to the machine.
     """
 
     def __init__(self, most: int = 32) -> None:
@@ -64,7 +67,10 @@ class Blocks:
 
     def give_back(self, block: mmap.mmap) -> None:
         """Let others have a block that nobody looks at any more."""
-        self._free.append(block)
+        if len(self._free) < _MOST_FREE:
+            self._free.append(block)
+        else:
+            block.close()
         self._left.release()
 
 

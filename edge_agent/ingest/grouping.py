@@ -3,12 +3,11 @@
 A pure function of the listing: the same clips give the same groups at every docking.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from itertools import pairwise
-from typing import Final
+from itertools import groupby, islice, pairwise
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from edge_agent.ingest.inventory import FoundClip, local_time
@@ -66,60 +65,93 @@ def group_clips(clips: Iterable[FoundClip], profile: Profile) -> tuple[ClipGroup
     next sequence number and starts within the profile's gap of the end of the earlier one. What
     is no video, or whose name does not say when it started, is a recording of its own.
     """
-    chains: dict[tuple[str | None, str | None], list[ClipSlot]] = defaultdict(list)
-    groups: list[ClipGroup] = []
-    for slot in _slots(clips):
-        clip = slot.first
-        if clip.kind is ClipKind.VIDEO and clip.started is not None and clip.sequence is not None:
-            chains[clip.officer, clip.serial].append(slot)
+    groups = join_clips(sorted(clips, key=lambda clip: (*joining_order(clip), clip.key)), profile)
+    return tuple(sorted(groups, key=lambda group: age_of(group, profile.zone)))
+
+
+def joining_order(clip: FoundClip) -> tuple[str, str, str, datetime, int, bool]:
+    """Return by what clips are to be sorted before they are joined; then by key."""
+    return (
+        clip.kind.value,
+        clip.officer or "",
+        clip.serial or "",
+        clip.started or _LAST,
+        -1 if clip.sequence is None else clip.sequence,
+        clip.marked,
+    )
+
+
+def join_clips(clips: Iterable[FoundClip], profile: Profile) -> Iterator[ClipGroup]:
+    """Yield the recordings of *clips*, which come in `joining_order`, one at a time.
+
+    The clips of a recording follow each other in that order, and so do recordings.
+    """
+    for chain, slots in groupby(_slots(clips), key=lambda slot: _chain(slot.first)):
+        if chain is None:
+            yield from (ClipGroup(slots=(slot,)) for slot in slots)
         else:
-            groups.append(ClipGroup(slots=(slot,)))
-    for slots in chains.values():
-        groups += _joined(sorted(slots, key=lambda slot: _order(slot.first)), profile)
-    return tuple(sorted(groups, key=lambda group: _age(group, profile.zone)))
+            yield from _joined(slots, profile)
 
 
 def find_sequence_gaps(clips: Iterable[FoundClip]) -> tuple[Finding, ...]:
     """Return where numbers are missing between two clips of one officer on one day."""
-    days: dict[tuple[str, str, date], list[FoundClip]] = defaultdict(list)
-    for clip in clips:
-        if clip.started is not None and clip.sequence is not None:
-            days[clip.officer or "", clip.serial or "", clip.started.date()].append(clip)
+    numbered = sorted(
+        _Numbered(clip.officer or "", clip.serial or "", clip.started, clip.sequence, clip.key.path)
+        for clip in clips
+        if clip.started is not None and clip.sequence is not None
+    )
     return tuple(
         finding
-        for _, of_day in sorted(days.items())
-        for finding in _gaps(sorted(of_day, key=_order))
+        for before, after in pairwise(numbered)
+        if before.day == after.day
+        for finding in _gap(before, after)
     )
 
 
-def _gaps(clips: list[FoundClip]) -> Iterator[Finding]:
-    for before, after in pairwise(clips):
-        first, last = (before.sequence or 0) + 1, (after.sequence or 0) - 1
-        # A lower number is a counter that began anew, not a gap.
-        if last >= first:
-            yield Finding(
-                code=FindingCode.SEQUENCE_GAP,
-                path=name_of(after.key.path).path,
-                detail=f"{last - first + 1} missing before it: {first} to {last}",
-            )
+class _Numbered(NamedTuple):
+    """What tells a gap, in the order in which gaps are looked for."""
+
+    officer: str
+    serial: str
+    started: datetime
+    sequence: int
+    path: bytes
+
+    @property
+    def day(self) -> tuple[str, str, date]:
+        return self.officer, self.serial, self.started.date()
+
+
+def _gap(before: _Numbered, after: _Numbered) -> Iterator[Finding]:
+    first, last = before.sequence + 1, after.sequence - 1
+    # A lower number is a counter that began anew, not a gap.
+    if last >= first:
+        yield Finding(
+            code=FindingCode.SEQUENCE_GAP,
+            path=name_of(after.path).path,
+            detail=f"{last - first + 1} missing before it: {first} to {last}",
+        )
+
+
+def _chain(clip: FoundClip) -> tuple[str | None, str | None] | None:
+    """Return whose clips are joined to this one; None if none are."""
+    is_timed = clip.started is not None and clip.sequence is not None
+    return (clip.officer, clip.serial) if clip.kind is ClipKind.VIDEO and is_timed else None
+
+
+def _twin(clip: FoundClip) -> tuple[object, ...]:
+    if clip.started is None or clip.sequence is None:
+        return (clip.key,)
+    return clip.kind, clip.officer, clip.serial, clip.started, clip.sequence
 
 
 def _slots(clips: Iterable[FoundClip]) -> Iterator[ClipSlot]:
-    twins: dict[tuple[object, ...], list[FoundClip]] = defaultdict(list)
-    for clip in clips:
-        alone = clip.started is None or clip.sequence is None
-        twins[
-            (clip.key,)
-            if alone
-            else (clip.kind, clip.officer, clip.serial, clip.started, clip.sequence)
-        ].append(clip)
-    for same in twins.values():
-        ordered = sorted(same, key=lambda clip: (clip.marked, clip.key))
-        for start in range(0, len(ordered), _MAX_CANDIDATES):
-            yield ClipSlot(candidates=tuple(ordered[start : start + _MAX_CANDIDATES]))
+    for _, same in groupby(clips, key=_twin):
+        while candidates := tuple(islice(same, _MAX_CANDIDATES)):
+            yield ClipSlot(candidates=candidates)
 
 
-def _joined(slots: list[ClipSlot], profile: Profile) -> Iterator[ClipGroup]:
+def _joined(slots: Iterable[ClipSlot], profile: Profile) -> Iterator[ClipGroup]:
     group: list[ClipSlot] = []
     for slot in slots:
         if group and not (_continues(group[-1].first, slot.first, profile) and _fits(group, slot)):
@@ -145,10 +177,7 @@ def _fits(group: list[ClipSlot], slot: ClipSlot) -> bool:
     return len(clips) <= MAX_CLIPS and sum(len(c.key.path) for c in clips) <= MAX_PATHS_BYTES
 
 
-def _order(clip: FoundClip) -> tuple[datetime, int, bytes]:
-    return clip.started or _LAST, clip.sequence or 0, clip.key.path
-
-
-def _age(group: ClipGroup, zone: ZoneInfo) -> tuple[datetime, bytes]:
+def age_of(group: ClipGroup, zone: ZoneInfo) -> tuple[datetime, bytes]:
+    """Return by what recordings are ordered: when they began, as well as that is known."""
     first = group.slots[0].first
     return first.started or local_time(first.key.mtime_ns, zone) or _LAST, first.key.path

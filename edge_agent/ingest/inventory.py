@@ -1,18 +1,17 @@
 """From an untrusted listing to what is taken, what is not, and what is to be said about it."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from edge_agent.ingest.files import FileKey
+from edge_agent.ingest.listing import key_of
 from edge_agent.ingest.profile import KeyValueIdentity, NameFacts, Profile
-from edge_agent.ingest.volume import EntryKind, RawEntry, clamp_mtime
+from edge_agent.ingest.volume import EntryKind, RawEntry
 from protocol.findings import Finding, FindingCode
 from protocol.manifest import ClipKind, FileName, NotTaken, name_of
 
@@ -42,42 +41,6 @@ _FOREIGN_NAMES: Final = frozenset({"autorun.inf", "desktop.ini", "autorun.sh"})
 # Names that Windows gives to devices, whatever follows the first dot.
 _RESERVED: Final = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.DOTALL)
 _UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"\\|?*\u200e\u200f\u202a-\u202e\u2066-\u2069]')
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much of one recorder is listed; a full 256 GB card has some thousand files."""
-
-    max_entries: int = 200_000
-    max_counted: int = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """As much of a volume's listing as is accepted.
-
-    Attributes:
-        entries: Each path once, as it came first.
-        beyond: How many more entries there were, counted up to Limits.max_counted.
-        repeated: Entries whose path stood there already.
-    """
-
-    entries: tuple[RawEntry, ...]
-    beyond: int
-    repeated: tuple[RawEntry, ...] = ()
-
-    def shows_the_same(self, earlier: "Listing") -> bool:
-        """Return whether nothing but folders' own times is different from an *earlier* one."""
-        mine, its = (
-            {entry for entry in one.entries if entry.kind is not EntryKind.DIRECTORY}
-            for one in (self, earlier)
-        )
-        return mine == its and self.beyond == earlier.beyond
-
-    @property
-    def file_paths(self) -> tuple[bytes, ...]:
-        """The paths of all regular files."""
-        return tuple(entry.path for entry in self.entries if entry.kind is EntryKind.FILE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,40 +82,19 @@ class Inventory:
         return frozenset(clip.key for clip in self.clips) | {file.key for file in self.others}
 
 
-def take_listing(entries: Iterable[RawEntry], limits: Limits) -> Listing:
-    """Return the first entries of a volume's listing, and how many there are beyond the limit."""
-    listed = iter(entries)
-    taken: dict[bytes, RawEntry] = {}
-    repeated = [
-        entry
-        for entry in islice(listed, limits.max_entries)
-        if taken.setdefault(entry.path, entry) is not entry
-    ]
-    return Listing(
-        entries=tuple(taken.values()),
-        beyond=sum(1 for _ in islice(listed, limits.max_counted)),
-        repeated=tuple(repeated),
-    )
-
-
-def listed_keys(listing: Listing) -> frozenset[FileKey]:
-    """Return the keys of all regular files, as the listing gives them."""
-    return frozenset(_key(entry) for entry in listing.entries if entry.kind is EntryKind.FILE)
-
-
 def take_inventory(
-    listing: Listing,
+    entries: Iterable[RawEntry],
     profile: Profile,
     *,
     docked_at: datetime,
     generations: Mapping[FileKey, int] | None = None,
 ) -> Inventory:
-    """Sort a listing into clips, other files and what is not taken, with findings.
+    """Sort entries into clips, other files and what is not taken, with findings about each.
 
     Nothing is opened; a name decides. Every entry but a folder is in one of the three.
 
     Args:
-        listing: Untrusted.
+        entries: Of a listing, untrusted.
         profile: Of the recorder's model.
         docked_at: When the recorder was docked, aware.
         generations: Of files that are not what they were, by key of the listing.
@@ -160,15 +102,15 @@ def take_inventory(
     clips: list[FoundClip] = []
     others: list[FoundFile] = []
     not_taken: list[NotTaken] = []
-    findings: list[Finding] = [*_beyond(listing), *_repeated(listing)]
-    for entry in sorted(listing.entries, key=lambda one: one.path):
+    findings: list[Finding] = []
+    for entry in sorted(entries, key=lambda one: one.path):
         if entry.kind is EntryKind.DIRECTORY:
             continue
-        key = _key(entry)
+        key = key_of(entry)
         if generations and (generation := generations.get(key)):
             key = replace(key, generation=generation)
         facts = profile.read_name(key.path)
-        refusal = _refusal(entry, known_name=facts is not None)
+        refusal = find_refusal(entry, known_name=facts is not None)
         if refusal is not None:
             findings.append(refusal)
             not_taken.append(_not_taken(entry, refusal.code))
@@ -184,9 +126,6 @@ def take_inventory(
                 findings.append(
                     _finding(FindingCode.UNKNOWN_FILE, key.path, "no rule of the model")
                 )
-    findings += _case_collisions(
-        [*(clip.key.path for clip in clips), *(file.key.path for file in others)]
-    )
     return Inventory(
         clips=tuple(clips),
         others=tuple(others),
@@ -208,12 +147,6 @@ def found_file(key: FileKey, profile: Profile) -> FoundClip | FoundFile:
         started=facts.started,
         sequence=facts.sequence,
         marked=facts.marked,
-    )
-
-
-def _key(entry: RawEntry) -> FileKey:
-    return FileKey(
-        path=entry.path, size_bytes=entry.size_bytes, mtime_ns=clamp_mtime(entry.mtime_ns)
     )
 
 
@@ -241,8 +174,13 @@ def _shared(text: str) -> str:
     return text
 
 
-def _refusal(entry: RawEntry, *, known_name: bool) -> Finding | None:
-    """Return why an entry is not taken, if it is not."""
+def find_refusal(entry: RawEntry, *, known_name: bool) -> Finding | None:
+    """Return why an entry is not taken, if it is not.
+
+    Args:
+        entry: Of a listing, no folder.
+        known_name: Whether a rule of the model fits its name.
+    """
     by_kind = {
         EntryKind.LINK: (FindingCode.LINK, "a link; not followed"),
         EntryKind.SPECIAL: (FindingCode.SPECIAL_FILE, "a device, pipe or socket; not opened"),
@@ -332,33 +270,6 @@ def _about_times(
         docked = docked_at.astimezone(zone).replace(tzinfo=None, microsecond=0)
         detail = f"{', '.join(wrong)}; the dock's clock said {docked}"
         yield _finding(FindingCode.IMPLAUSIBLE_TIME, file.key.path, detail)
-
-
-def _case_collisions(paths: Iterable[bytes]) -> Iterator[Finding]:
-    folded: dict[str, list[bytes]] = defaultdict(list)
-    for path in paths:
-        folded[name_of(path).path.casefold()].append(path)
-    for same in folded.values():
-        if len(same) > 1:
-            for path in same:
-                detail = f"one of {len(same)} names that differ by case alone"
-                yield _finding(FindingCode.NAMES_DIFFER_BY_CASE, path, detail)
-
-
-def _beyond(listing: Listing) -> list[Finding]:
-    if not listing.beyond:
-        return []
-    kept, beyond = len(listing.entries), listing.beyond
-    detail = f"{kept} entries were listed, at least {beyond} more were not: this is not all"
-    return [Finding(code=FindingCode.TOO_MANY_ENTRIES, detail=detail)]
-
-
-def _repeated(listing: Listing) -> Iterator[Finding]:
-    first = {entry.path: entry for entry in listing.entries}
-    for path, again in {entry.path: entry for entry in listing.repeated}.items():
-        differs = "" if again == first[path] else ", and the two differ"
-        detail = f"stands more than once in its folder{differs}; read as it stands first"
-        yield _finding(FindingCode.UNREADABLE_DIRECTORY, path, detail)
 
 
 def _not_taken(entry: RawEntry, code: FindingCode) -> NotTaken:

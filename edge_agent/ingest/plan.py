@@ -60,11 +60,45 @@ class Plan:
         return sum(step.missing_bytes for step in self.no_space)
 
     @property
-    def lacking(self) -> str:
+    def lacking(self) -> "Lacking":
+        """What there was no room for."""
+        return Lacking(
+            files=len(self.no_space),
+            size_bytes=self.lacking_bytes,
+            inodes=self.lacking_files,
+            waits_for=self.waits_for,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lacking:
+    """What there was no room for on our disk.
+
+    Attributes:
+        inodes: How many more files the disk would have to take, whatever their size.
+        waits_for: What is taken first when there is room for it.
+    """
+
+    files: int = 0
+    size_bytes: int = 0
+    inodes: int = 0
+    waits_for: Need | None = None
+
+    def and_also(self, more: "Lacking") -> "Lacking":
+        """Return both together; what was to be taken first stays so."""
+        return Lacking(
+            files=self.files + more.files,
+            size_bytes=self.size_bytes + more.size_bytes,
+            inodes=self.inodes + more.inodes,
+            waits_for=self.waits_for or more.waits_for,
+        )
+
+    @property
+    def text(self) -> str:
         """The same in English."""
-        text = f"{len(self.no_space)} files wait for room: {self.lacking_bytes} bytes"
-        if self.lacking_files:
-            text += f", and the disk has too few inodes for {self.lacking_files} of them"
+        text = f"{self.files} files wait for room: {self.size_bytes} bytes"
+        if self.inodes:
+            text += f", and the disk has too few inodes for {self.inodes} of them"
         return text
 
 

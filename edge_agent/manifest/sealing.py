@@ -112,11 +112,12 @@ def seal_docking(
     key: SigningKey,
     mint: Mint,
     sealed_at: datetime,
+    first_part: int = 1,
+    is_end: bool = True,
 ) -> Iterator[SealedManifest]:
-    """Yield the manifests of one docking, in order: at least one, as many as are needed.
+    """Yield the manifests of a docking, or of a piece of it: at least one, as many as are needed.
 
-    A recording is never split over two of them. Each is built when it is asked for: a docking of
-    100,000 files is never in memory as a whole.
+    A recording is never split over two of them. Each is built when it is asked for.
 
     Args:
         facts: Of the docking.
@@ -125,35 +126,14 @@ def seal_docking(
         key: The dock's.
         mint: Gives a new UUIDv7 each time.
         sealed_at: Now, aware.
+        first_part: The docking's number of the first of them.
+        is_end: Whether the docking has no more.
     """
     parts = _fill_parts(facts, content, mint)
-    for number, part in enumerate(parts, start=1):
-        recordings = tuple(part.recordings(facts, mint))
-        other_files = tuple(part.other_files())
-        manifest = Manifest(
-            manifest_id=part.manifest_id,
-            dock=facts.dock,
-            sequence=head.sequence + 1,
-            previous_sha256=head.payload_sha256,
-            sealed_at=sealed_at,
-            docking_id=facts.docking_id,
-            part=number,
-            last_part=number == len(parts),
-            docked_at=facts.docked_at,
-            ended_at=facts.ended_at,
-            bay=facts.bay,
-            recorder=facts.recorder,
-            officer=facts.officer,
-            clock=facts.clock,
-            isolation=facts.isolation,
-            evidence_level=_proved_level(facts.evidence_level, recordings, other_files),
-            agent=facts.agent,
-            recordings=recordings,
-            other_files=other_files,
-            known=tuple(part.known),
-            not_taken=tuple(part.not_taken),
-            incomplete=tuple(part.incomplete),
-            findings=tuple(part.findings),
+    for number, part in enumerate(parts, start=first_part):
+        is_last = is_end and part is parts[-1]
+        manifest = _manifest(
+            facts, part, head, mint, sealed_at=sealed_at, number=number, is_last=is_last
         )
         payload = strict_json.encode(manifest)
         head = ChainHead(sequence=manifest.sequence, payload_sha256=sha256_hex(payload))
@@ -163,6 +143,45 @@ def seal_docking(
             envelope=envelope.seal(payload, Statement.MANIFEST, key),
             claims=tuple(part.claims()),
         )
+
+
+def _manifest(
+    facts: DockingFacts,
+    part: "_Part",
+    head: ChainHead,
+    mint: Mint,
+    *,
+    sealed_at: datetime,
+    number: int,
+    is_last: bool,
+) -> Manifest:
+    recordings = tuple(part.recordings(facts, mint))
+    other_files = tuple(part.other_files())
+    return Manifest(
+        manifest_id=part.manifest_id,
+        dock=facts.dock,
+        sequence=head.sequence + 1,
+        previous_sha256=head.payload_sha256,
+        sealed_at=sealed_at,
+        docking_id=facts.docking_id,
+        part=number,
+        last_part=is_last,
+        docked_at=facts.docked_at,
+        ended_at=facts.ended_at,
+        bay=facts.bay,
+        recorder=facts.recorder,
+        officer=facts.officer,
+        clock=facts.clock,
+        isolation=facts.isolation,
+        evidence_level=_proved_level(facts.evidence_level, recordings, other_files),
+        agent=facts.agent,
+        recordings=recordings,
+        other_files=other_files,
+        known=tuple(part.known),
+        not_taken=tuple(part.not_taken),
+        incomplete=tuple(part.incomplete),
+        findings=tuple(part.findings),
+    )
 
 
 def _proved_level(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -8,14 +9,9 @@ from hypothesis import strategies as st
 
 from demo.hostile import Treatment, build_hostile_volume
 from edge_agent.adapters.directory_volume import DirectoryVolume
-from edge_agent.ingest.inventory import (
-    Inventory,
-    Limits,
-    Listing,
-    local_time,
-    take_inventory,
-    take_listing,
-)
+from edge_agent.ingest.inventory import Inventory, local_time, take_inventory
+from edge_agent.ingest.listing import Limits, Listing, take_listing
+from edge_agent.ingest.overview import look_over
 from edge_agent.ingest.volume import EntryKind, RawEntry
 from protocol.findings import Finding, FindingCode
 from protocol.manifest import NotTaken, exact_path, name_of
@@ -40,7 +36,9 @@ def file(path: bytes, *, size_bytes: int = 10, written_ns: int = WRITTEN) -> Raw
 
 
 def inventory(*entries: RawEntry, limits: Limits = LIMITS) -> Inventory:
-    return take_inventory(take_listing(entries, limits), A8, docked_at=DOCKED_AT)
+    listing = take_listing(entries, limits)
+    found = take_inventory(listing.entries, A8, docked_at=DOCKED_AT)
+    return replace(found, findings=(*look_over(listing, A8).findings, *found.findings))
 
 
 def codes(found: Inventory) -> list[FindingCode]:
@@ -226,7 +224,7 @@ def test_every_entry_is_accounted_for(entries: list[tuple[bytes, EntryKind, int]
         beyond=0,
     )
 
-    found = take_inventory(listing, A8, docked_at=DOCKED_AT)
+    found = take_inventory(listing.entries, A8, docked_at=DOCKED_AT)
 
     listed = sorted(path for path, kind, _ in entries if kind is not EntryKind.DIRECTORY)
     taken = [one.key.path for one in found.clips] + [one.key.path for one in found.others]
@@ -261,10 +259,10 @@ def test_a_hostile_volume(tmp_path: Path) -> None:
     with DirectoryVolume.mount(hostile.folder) as volume:
         listing = take_listing(volume.entries(), LIMITS)
 
-    found = take_inventory(listing, A8, docked_at=DOCKED_AT)
+    found = take_inventory(listing.entries, A8, docked_at=DOCKED_AT)
 
     taken = {one.key.path for one in (*found.clips,)} | {one.key.path for one in found.others}
-    told = {(one.path, one.code) for one in found.findings}
+    told = {(one.path, one.code) for one in (*found.findings, *look_over(listing, A8).findings)}
     owed = {(name_of(one.path).path, one.finding) for one in hostile.made if one.finding}
     empty = {one.path for one in hostile.made if one.finding is FindingCode.EMPTY_FILE}
     assert owed <= told

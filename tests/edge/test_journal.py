@@ -94,7 +94,7 @@ async def test_a_docking_is_open_until_it_is_sealed(journal: Journal) -> None:
     await journal.open_docking(opening())
     assert await journal.open_dockings() == (opening(),)
 
-    await journal.seal(FIRST, lambda head: manifests((), head), ended_at_ms=9)
+    await journal.seal(FIRST, lambda head, _: manifests((), head), ended_at_ms=9)
 
     assert not await journal.open_dockings()
 
@@ -172,7 +172,7 @@ async def test_a_duplicate_shares_its_contents_fate(journal: Journal) -> None:
     await begin(journal, A, B)
     await journal.staged(A, digests=DIGESTS, evidence=L2, fingerprint=PRINT)
     staged = [row for row in await journal.known_files(OWNER) if row.file_id == A]
-    [sealed] = await journal.seal(FIRST, lambda head: manifests(staged, head), ended_at_ms=9)
+    [sealed] = await journal.seal(FIRST, lambda head, _: manifests(staged, head), ended_at_ms=9)
 
     await journal.duplicate(B, same_as=A)
 
@@ -227,7 +227,7 @@ async def test_held_is_what_no_manifest_claims(journal: Journal) -> None:
     await journal.staged(A, digests=DIGESTS, evidence=L2, fingerprint=PRINT)
     assert await journal.held_count() == 0
 
-    await journal.seal(FIRST, lambda head: manifests((), head), ended_at_ms=9)
+    await journal.seal(FIRST, lambda head, _: manifests((), head), ended_at_ms=9)
 
     assert await journal.held_count() == 1
 
@@ -241,7 +241,7 @@ async def test_manifests_make_a_chain(journal: Journal) -> None:
     for number in (1, 2):
         await journal.open_docking(opening(number))
 
-        def build(head: ChainHead, number: int = number) -> Sequence[SealedManifest]:
+        def build(head: ChainHead, _part: int, number: int = number) -> Sequence[SealedManifest]:
             heads.append(head)
             sealed.extend(manifests((), head, number))
             return sealed[-1:]
@@ -268,7 +268,7 @@ async def test_sealing_is_all_or_nothing(journal: Journal) -> None:
     )
 
     with pytest.raises(JournalContradictionError):
-        await journal.seal(FIRST, lambda _: [wrong], ended_at_ms=9)
+        await journal.seal(FIRST, lambda _head, _part: [wrong], ended_at_ms=9)
 
     rows = {row.file_id: row.state for row in await journal.known_files(OWNER)}
     assert rows == {A: FileState.STAGED, B: FileState.COPYING}
@@ -280,10 +280,10 @@ async def test_sealing_is_all_or_nothing(journal: Journal) -> None:
 async def test_a_docking_is_sealed_once(journal: Journal) -> None:
     """The second try to seal a docking is our bug, and changes nothing."""
     await journal.open_docking(opening())
-    await journal.seal(FIRST, lambda head: manifests((), head), ended_at_ms=9)
+    await journal.seal(FIRST, lambda head, _: manifests((), head), ended_at_ms=9)
 
     with pytest.raises(JournalContradictionError):
-        await journal.seal(FIRST, lambda head: manifests((), head, first=50), ended_at_ms=9)
+        await journal.seal(FIRST, lambda head, _: manifests((), head, first=50), ended_at_ms=9)
 
 
 async def _insert_and_fail(journal: Journal) -> None:

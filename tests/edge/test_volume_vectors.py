@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edge_agent.docking import run_docking
-from edge_agent.ingest.inventory import Limits
+from edge_agent.ingest.listing import Limits
 from edge_agent.ingest.volume import EntryKind, RawEntry
 from edge_agent.ports import DockingSettings
 from protocol.findings import Finding

@@ -39,6 +39,7 @@ class DockingsMachine(RuleBasedStateMachine):
         self.ends = dict.fromkeys(SERIALS, MORNING)
         self.sequences = dict.fromkeys(SERIALS, 0)
         self.manifests: list[Manifest] = []
+        self.piece_files = 2_000
         for serial in SERIALS:
             self.film(serial, pause=True, size_bytes=3 * CHUNK)
 
@@ -90,7 +91,7 @@ class DockingsMachine(RuleBasedStateMachine):
         self.volumes[serial].pull_after_chunks = chunks
         self._run(serial)
 
-    @rule(serial=serials, call=st.integers(1, 24), after=st.booleans(), start=st.booleans())
+    @rule(serial=serials, call=st.integers(1, 40), after=st.booleans(), start=st.booleans())
     def dock_and_kill(self, serial: str, *, call: int, after: bool, start: bool) -> None:
         """The agent is killed at a call to its journal; it may or may not be started properly."""
         self._run(serial, kill=(call, after), start=start)
@@ -105,6 +106,21 @@ class DockingsMachine(RuleBasedStateMachine):
     def resize_disk(self, room_bytes: int) -> None:
         """Others fill the disk, or make room."""
         self.staging.room_bytes = room_bytes
+
+    @rule(piece_files=st.sampled_from([1, 2, 3, 2_000]))
+    def take_pieces(self, piece_files: int) -> None:
+        """Recorders are gone through in pieces from here on, or as a whole."""
+        self.piece_files = piece_files
+
+    @invariant()
+    def a_docking_has_its_parts_in_order(self) -> None:
+        """The manifests of each docking are numbered without gaps; a last one is the last."""
+        parts: dict[str, list[tuple[int, bool]]] = defaultdict(list)
+        for manifest in self.manifests:
+            parts[manifest.docking_id].append((manifest.part, manifest.last_part))
+        for found in parts.values():
+            assert [number for number, _ in found] == list(range(1, len(found) + 1))
+            assert not any(is_last for _, is_last in found[:-1])
 
     @invariant()
     def each_content_is_claimed_once(self) -> None:
@@ -168,6 +184,7 @@ class DockingsMachine(RuleBasedStateMachine):
         kind = None
         async with open_site(self.folder / "journal.sqlite", self.staging) as site:
             site.checkpoint_bytes = 2 * CHUNK
+            site.piece_files = self.piece_files
             if kill is not None:
                 site.kill_at_call(kill[0], after=kill[1])
             with contextlib.suppress(KilledError):

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from edge_agent.adapters.journal import Journal
 from edge_agent.allotments import Allotments
 from edge_agent.docking import run_docking
+from edge_agent.ingest.division import PIECE_FILES
 from edge_agent.ingest.profile import Profile, parse_profile
 from edge_agent.ingest.progress import BayProgress
 from edge_agent.ingest.volume import Volume
@@ -133,6 +134,7 @@ class DockingSite:
     allotments: Allotments = field(default_factory=Allotments)
     only_marked: bool = False
     small_bytes: int = 0
+    piece_files: int = PIECE_FILES
     read_turn: AbstractAsyncContextManager[object] = field(default_factory=nullcontext)
 
     def __post_init__(self) -> None:
@@ -164,6 +166,7 @@ class DockingSite:
             checkpoint_bytes=self.checkpoint_bytes,
             only_marked=self.only_marked,
             small_bytes=self.small_bytes,
+            piece_files=self.piece_files,
         )
 
     async def dock(self, volume: Volume, bay: int = BAY) -> DockingOutcome:

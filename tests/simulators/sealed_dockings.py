@@ -56,7 +56,7 @@ class DockingMaker:
         )
         made: list[SealedManifest] = []
 
-        def build(head: ChainHead) -> list[sealing.SealedManifest]:
+        def build(head: ChainHead, _part: int) -> list[sealing.SealedManifest]:
             for part, recordings in enumerate(parts, start=1):
                 last = made[-1].head if made else head
                 made.append(
