@@ -8,16 +8,15 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import aiosqlite
 
+from edge_agent.adapters.journal_files import ROWS_AT_ONCE, find_files
 from edge_agent.errors import JournalContradictionError, JournalVersionError, RecorderBusyError
-from edge_agent.ingest.files import Device, FileId, FileKey, FileRow, FileState
+from edge_agent.ingest.files import Device, FileId, FileKey, FileRow
 from edge_agent.manifest.sealing import SealedManifest
 from edge_agent.ports import NewCopy, OpenDocking, StagedCopy
 from protocol import strict_json
@@ -30,13 +29,6 @@ VERSION: Final = 2
 _SCHEMA: Final = Path(__file__).with_name("journal_schema.sql")
 _BUSY_TIMEOUT_MS: Final = 30_000
 _MAX_FACTS_BYTES: Final = 64 * 1024
-# So few that nobody waits for the event loop while a recorder of 100,000 files is looked up.
-_ROWS_AT_ONCE: Final = 500
-_ROW: Final = (
-    "SELECT file_id, path, size_bytes, mtime_ns, generation, docking_id, state, verified_bytes,"
-    " prefix_sha256, sha256, sm3, evidence, fingerprint, lost, marked, same_as, manifest_id"
-    " FROM file"
-)
 
 
 class Journal:
@@ -152,8 +144,8 @@ class Journal:
         """Return what was ever begun of a recorder's files at some paths."""
         found: list[FileRow] = []
         wanted = sorted(paths)
-        for first in range(0, len(wanted), _ROWS_AT_ONCE):
-            some = wanted[first : first + _ROWS_AT_ONCE]
+        for first in range(0, len(wanted), ROWS_AT_ONCE):
+            some = wanted[first : first + ROWS_AT_ONCE]
             marks = ", ".join("?" * len(some))
             found += await self._files(device, f"AND path IN ({marks})", *some)
         return tuple(found)
@@ -166,27 +158,15 @@ class Journal:
         return await self._files(device, "AND sha256 IN (SELECT value FROM json_each(?))", contents)
 
     async def _files(self, device: Device, which: str, *values: object) -> tuple[FileRow, ...]:
-        known: list[FileRow] = []
-        query = f"{_ROW} WHERE model = ? AND serial = ? {which}"
-        async with (
-            self.transaction() as connection,
-            connection.execute(query, (device.model, device.serial, *values)) as found,
-        ):
-            while rows := list(await found.fetchmany(_ROWS_AT_ONCE)):
-                unfinished = [row["file_id"] for row in rows if row["state"] == "copying"]
-                salvaged = await _salvaged(connection, unfinished)
-                known += [_file_row(row, salvaged.get(row["file_id"], ())) for row in rows]
-        return tuple(known)
+        async with self.transaction() as connection:
+            return await find_files(connection, device, which, *values)
 
     async def find_content(self, device: Device, sha256: str) -> FileRow | None:
         """Return the file of a recorder that stands for a content, if we have or had it."""
-        async with self.transaction() as connection:
-            rows = await connection.execute_fetchall(
-                f"{_ROW} WHERE model = ? AND serial = ? AND sha256 = ? AND same_as IS NULL"
-                " AND state <> 'copying'",
-                (device.model, device.serial, sha256),
-            )
-        return next(map(_file_row, rows), None)
+        rows = await self._files(
+            device, "AND sha256 = ? AND same_as IS NULL AND state <> 'copying'", sha256
+        )
+        return next(iter(rows), None)
 
     async def known_contents(self, device: Device, sha256s: Collection[str]) -> frozenset[str]:
         """Return which contents of a recorder a file stands for already."""
@@ -415,25 +395,6 @@ async def _next_part(connection: aiosqlite.Connection, docking_id: DockingId) ->
     return next(int(count) for (count,) in rows) + 1
 
 
-async def _salvaged(
-    connection: aiosqlite.Connection, file_ids: Sequence[str]
-) -> dict[str, list[ByteRange]]:
-    """Return what is held of unfinished files beyond what could not be read, by offset."""
-    salvaged: dict[str, list[ByteRange]] = defaultdict(list)
-    if not file_ids:
-        return salvaged
-    parts = await connection.execute_fetchall(
-        "SELECT file_id, offset_bytes, size_bytes, sha256 FROM salvaged_range"
-        " WHERE file_id IN (SELECT value FROM json_each(?)) ORDER BY offset_bytes",
-        (json.dumps(file_ids),),
-    )
-    for file_id, offset_bytes, size_bytes, sha256 in parts:
-        salvaged[file_id].append(
-            ByteRange(offset_bytes=offset_bytes, size_bytes=size_bytes, sha256=sha256)
-        )
-    return salvaged
-
-
 async def _empty_log(connection: aiosqlite.Connection) -> None:
     """Bring what the write-ahead log holds into the database itself, durably.
 
@@ -470,36 +431,3 @@ async def _run_step(connection: aiosqlite.Connection, script: Path, version: int
     await connection.executescript(
         f"BEGIN IMMEDIATE; {text}; PRAGMA user_version = {version}; COMMIT;"
     )
-
-
-def _file_row(row: sqlite3.Row, salvaged: Iterable[ByteRange] = ()) -> FileRow:
-    sha256, same_as, manifest_id, evidence = (
-        row[column] for column in ("sha256", "same_as", "manifest_id", "evidence")
-    )
-    return FileRow(
-        file_id=FileId(row["file_id"]),
-        key=FileKey(
-            path=row["path"],
-            size_bytes=row["size_bytes"],
-            mtime_ns=row["mtime_ns"],
-            generation=row["generation"],
-        ),
-        docking_id=DockingId(_shared(row["docking_id"])),
-        state=FileState(row["state"]),
-        verified_bytes=row["verified_bytes"],
-        prefix_sha256=row["prefix_sha256"],
-        digests=None if sha256 is None else Digests(sha256=sha256, sm3=row["sm3"]),
-        evidence=None if evidence is None else EvidenceLevel(evidence),
-        marked=bool(row["marked"]),
-        same_as=None if same_as is None else FileId(same_as),
-        manifest_id=None if manifest_id is None else ManifestId(_shared(manifest_id)),
-        fingerprint=row["fingerprint"],
-        lost=bool(row["lost"]),
-        salvaged=tuple(salvaged),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _shared(text: str) -> str:
-    """Return the first of equal texts: what stands in 100,000 rows is kept once."""
-    return text
