@@ -17,6 +17,7 @@ from edge_agent.adapters.vitals import AGENT
 from edge_agent.app import run_agent
 from edge_agent.config import DEFAULT_PATH, Check, EdgeConfig, check_config, load_config
 from edge_agent.errors import AgentNotRunningError, ConfigUnreadableError, EdgeError
+from edge_agent.map_cli import EXAMPLES, add_arguments, map_bays
 from protocol import strict_json
 from protocol.errors import ProtocolError
 from runtime.errors import RuntimeFault
@@ -36,6 +37,7 @@ exit status:
   3  the agent is not running
 """
 _EXAMPLES: Final = {
+    "map-bays": EXAMPLES,
     "run": """\
 examples:
   edge-agent run                              with /etc/bayward/edge.toml, as the systemd unit does
@@ -76,8 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        config = _load(options.config)
-        return _COMMANDS[options.command](config, options)
+        return _do(options)
     except KeyboardInterrupt:
         return OK
     except BrokenPipeError:
@@ -91,6 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error.code, str(error))
     except (OSError, sqlite3.Error) as error:
         return _complain(_DISK_FAILED, f"{type(error).__name__}: {error}", "look at this disk")
+
+
+def _do(options: argparse.Namespace) -> int:
+    if options.command == "map-bays":  # before there is a configuration
+        return map_bays(options)
+    return _COMMANDS[options.command](_load(options.config), options)
 
 
 def _load(path: Path) -> EdgeConfig:
@@ -170,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         ("run", "take footage until stopped"),
         ("status", "show what the running agent is doing"),
         ("check-config", "look at the configuration and at this machine, and say what is wrong"),
+        ("map-bays", "find out which USB port is which bay, by plugging something into each"),
     ):
         command = commands.add_parser(
             name,
@@ -183,6 +191,8 @@ def _parser() -> argparse.ArgumentParser:
         if name == "status":
             command.add_argument("--json", action="store_true", help="one JSON object a line")
             command.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
+        if name == "map-bays":
+            add_arguments(command)
     return parser
 
 

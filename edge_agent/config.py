@@ -6,6 +6,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ from msgspec import Meta, Struct, field
 from edge_agent.errors import EdgeError, ProfileError
 from edge_agent.ingest.copying import CHECKPOINT_BYTES
 from edge_agent.ingest.profile import Profile, parse_profile
+from edge_agent.mount_config import MountTable, PortList
+from edge_agent.mounting.port_paths import is_below
 from protocol.errors import ProtocolError
 from protocol.identifiers import BayField, parse_dock
 from protocol.manifest import EvidenceLevel
@@ -100,16 +103,25 @@ class UplinkTable(_Table, frozen=True, kw_only=True):
 
 
 class Bay(_Table, frozen=True, kw_only=True):
-    """One bay; ``path`` is where its recorder's volume appears.
+    """One bay: a folder where its recorder's volume appears, or the USB paths of its connector.
 
     Bays that share a USB upstream, such as a High-Speed hub, name it by the same word.
     """
 
     number: BayField
-    source: Literal["directory"]
-    path: Path
+    source: Literal["directory", "usb"]
+    path: Path | None = None
+    ports: PortList | None = None
     read_limit_bytes_s: Rate | None = None
     upstream: Text | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a bay that lacks what its source needs, or has what it has no use for."""
+        needed, other = ("ports", "path") if self.source == "usb" else ("path", "ports")
+        if getattr(self, needed) is None:
+            raise ValueError(f'a bay of the source "{self.source}" needs `{needed}`')
+        if getattr(self, other) is not None:
+            raise ValueError(f'a bay of the source "{self.source}" has no `{other}`')
 
 
 class Control(_Table, frozen=True, kw_only=True):
@@ -139,6 +151,7 @@ class EdgeConfig(_Table, frozen=True, kw_only=True):
     bays: Annotated[tuple[Bay, ...], Meta(min_length=1, max_length=99)]
     ingest: Ingest = field(default_factory=Ingest)
     uplink: UplinkTable = field(default_factory=UplinkTable)
+    mount: MountTable = field(default_factory=MountTable)
     log: Log = field(default_factory=Log)
 
 
@@ -233,7 +246,7 @@ def _looked_at(name: str, look: Callable[[], object], remedy: str) -> Check:
 
 def _checks(config: EdgeConfig) -> Iterator[tuple[str, Callable[[], object], str]]:
     archive, tls = config.archive, config.tls
-    bays = "give each [[bays]] its own number and its own folder"
+    bays = "give each [[bays]] its own number, and its own folder or its own USB ports"
     issue = f"issue it with `server-agent pki issue --dock {config.dock}`, mode 0600"
     yield "dock's name", lambda: parse_dock(config.dock), "choose another value for dock"
     yield "timezone", lambda: _zone(config.timezone), "use a name such as Asia/Shanghai"
@@ -290,18 +303,23 @@ def _zone(name: str) -> None:
 
 def _distinct_bays(bays: tuple[Bay, ...]) -> None:
     numbers = Counter(bay.number for bay in bays)
-    paths = Counter(os.path.realpath(bay.path) for bay in bays)
+    paths = Counter(os.path.realpath(bay.path) for bay in bays if bay.path is not None)
     if twice := [str(number) for number, count in numbers.items() if count > 1]:
         raise _Wrong(f"number {', '.join(twice)} stands more than once")
     if shared := [path for path, count in paths.items() if count > 1]:
         raise _Wrong(f"{', '.join(shared)} belongs to more than one bay")
+    for one, another in permutations(bays, 2):
+        for port in one.ports or ():
+            if any(is_below(port, other) for other in another.ports or ()):
+                raise _Wrong(f"USB port {port} of bay {one.number} is bay {another.number}'s, too")
 
 
 def _apart(config: EdgeConfig) -> None:
     """What is written must never appear as what is docked, nor the other way round."""
     written = [config.storage.staging, config.storage.journal.parent]
-    for bay in config.bays:
-        docked = Path(os.path.realpath(bay.path))
+    folders = ((bay, bay.path) for bay in config.bays if bay.path is not None)
+    for bay, folder in folders:
+        docked = Path(os.path.realpath(folder))
         for path in map(Path, map(os.path.realpath, written)):
             if path.is_relative_to(docked):
                 raise _Wrong(f"{path} is in bay {bay.number}")

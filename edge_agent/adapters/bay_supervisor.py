@@ -6,18 +6,16 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from enum import Enum, unique
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, cast
 
 import structlog
 
 from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.bay_face import BayFace
-from edge_agent.adapters.directory_presence import Arrived, DirectoryPresence, Left
-from edge_agent.adapters.directory_volume import DirectoryVolume
 from edge_agent.adapters.disk_word import DISK_FULL, disk_failure, is_full
 from edge_agent.adapters.notice_store import Notice, NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
+from edge_agent.adapters.presence import Arrived, Left, Presence
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
 from edge_agent.adapters.room_queue import RoomQueue
@@ -29,7 +27,7 @@ from edge_agent.errors import SourceVanishedError
 from edge_agent.ingest.progress import BayProgress
 from edge_agent.one_thread import OneThread
 from edge_agent.ports import DockingOutcome, DockingPorts, DockingSettings, OutcomeKind
-from protocol.identifiers import BayNumber
+from protocol.identifiers import BayNumber, RecorderId
 from protocol.messages import BayState
 from protocol.registry import RecorderEntry
 
@@ -52,12 +50,14 @@ class BaySettings:
     """One bay.
 
     Attributes:
+        presence: Makes what tells whether a recorder is there; gets the bay's own thread, and
+            whether what was read counts as all there is.
         read_limit_bytes_s: None for as fast as it goes.
         read_turn: Shared by the bays of one USB upstream.
     """
 
     number: BayNumber
-    path: Path
+    presence: Callable[[OneThread, Callable[[], bool]], Presence]
     read_limit_bytes_s: int | None = None
     read_turn: contextlib.AbstractAsyncContextManager[object] = field(
         default_factory=contextlib.nullcontext
@@ -137,7 +137,7 @@ class BaySupervisor:
             parts.ports, find_recorder=self._find_recorder, read_turn=bay.read_turn
         )
         self._thread: OneThread
-        self._presence: DirectoryPresence
+        self._presence: Presence
         self._named: dict[str, str] = {}
         self._alerted: set[str] = set()
         self._sealed_tries = 0
@@ -157,9 +157,7 @@ class BaySupervisor:
         # After a failure this begins anew, whatever the bay showed.
         self._face.reset()
         async with OneThread(f"bay-{self._bay.number}-volume") as thread:
-            presence = DirectoryPresence(
-                self._bay.path, thread, is_relied_on=lambda: self._face.state in _RELIED_ON
-            )
+            presence = self._bay.presence(thread, lambda: self._face.state in _RELIED_ON)
             self._thread, self._presence = thread, presence
             await self._serve_all(presence)
 
@@ -171,7 +169,7 @@ class BaySupervisor:
         """Show what is wrong with the dock's disk, or that nothing is any more."""
         self._face.show_disk_problem(problem)
 
-    async def _serve_all(self, presence: DirectoryPresence) -> None:
+    async def _serve_all(self, presence: Presence) -> None:
         seen = cast("AsyncGenerator[Arrived | Left, None]", presence.changes())
         gone = asyncio.Event()
         serving: asyncio.Task[None] | None = None
@@ -180,18 +178,23 @@ class BaySupervisor:
                 if isinstance(change, Arrived):
                     gone = asyncio.Event()
                     name = f"bay {self._bay.number} recorder"
-                    serving = group.create_task(self._serve(gone), name=name)
+                    serving = group.create_task(self._serve(gone, change.problem), name=name)
                 elif serving is not None:
                     # A docking under way notices by itself, and seals what it has.
                     gone.set()
                     await serving
 
-    async def _serve(self, gone: asyncio.Event) -> None:
-        """One recorder, from its arrival until it has left."""
+    async def _serve(self, gone: asyncio.Event, problem: tuple[str, str] | None) -> None:
+        """One recorder, from its arrival until it has left; one with a *problem* is not read."""
         self._named, self._alerted, self._sealed_tries = {}, set(), 0
         self._face.advance(BayEvent.ARRIVED)
         try:
-            await self._dock_until_done(gone)
+            if problem is None:
+                await self._dock_until_done(gone)
+            else:
+                self._face.advance(BayEvent.FAULT, problem=problem)
+                await self._raise_alert(*problem)
+                await gone.wait()
         finally:
             self._parts.room.leave(self._bay.number)
         self._face.advance(BayEvent.LEFT)
@@ -270,11 +273,9 @@ class BaySupervisor:
 
     async def _dock(self) -> DockingOutcome:
         self._counted = (0, 0)
-        mount = DirectoryVolume.mount(
-            self._bay.path, read_limit_bytes_s=self._bay.read_limit_bytes_s
-        )
         with contextlib.ExitStack() as stack:
             try:
+                mount = self._presence.mount(read_limit_bytes_s=self._bay.read_limit_bytes_s)
                 volume = await self._thread.run(partial(stack.enter_context, mount))
                 await self._presence.remember_content()
             except SourceVanishedError as error:
@@ -330,10 +331,14 @@ class BaySupervisor:
             await self._alert(outcome, DISK_FALTERED, text)
 
     async def _alert(self, outcome: DockingOutcome, code: str, text: str) -> None:
+        recorder = None if outcome.recorder is None else outcome.recorder.recorder_id
+        await self._raise_alert(code, text, recorder)
+
+    async def _raise_alert(self, code: str, text: str, recorder: RecorderId | None = None) -> None:
+        """Tell the site; each thing once for each recorder that is docked."""
         if code in self._alerted:
             return
         self._alerted.add(code)
-        recorder = None if outcome.recorder is None else outcome.recorder.recorder_id
         await self._parts.notices.raise_alert(
             Notice(code=code, text=text, facts=self._named, bay=self._bay.number, recorder=recorder)
         )

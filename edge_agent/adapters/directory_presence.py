@@ -26,6 +26,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 
 from edge_agent.adapters.directory_volume import DirectoryVolume
+from edge_agent.adapters.presence import Arrived, Left
 from edge_agent.errors import IngestError
 from edge_agent.ingest.volume import RawEntry
 from edge_agent.one_thread import OneThread
@@ -35,16 +36,6 @@ _MOST_ENTRIES: Final = 200_000
 # Of its time, a bay spends no more than a tenth on listing a volume again.
 _LISTING_SHARE: Final = 10
 _HASH_BYTES: Final = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived:
-    """A volume with content is in the folder."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
-    """The volume that was there is gone, or another one is in its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +81,12 @@ class DirectoryPresence:
     async def remember_content(self) -> None:
         """Take what is listed now as what there is; to be called before it is read."""
         self._content = await self._look_at_content()
+
+    def mount(
+        self, *, read_limit_bytes_s: int | None = None
+    ) -> contextlib.AbstractContextManager[DirectoryVolume]:
+        """Open the folder as a volume; blocking."""
+        return DirectoryVolume.mount(self._root, read_limit_bytes_s=read_limit_bytes_s)
 
     async def changes(self) -> AsyncIterator[Arrived | Left]:
         """Yield Arrived and Left in turn, Arrived first; ends only when it is closed."""

@@ -1,13 +1,16 @@
-"""What every volume promises, kept by a folder on a disk and by one in memory."""
+"""What every volume promises, kept by a folder on a disk, by two as one, and by one in memory."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from demo.docking import DirectoryDock
 from edge_agent.adapters.directory_volume import DirectoryVolume
+from edge_agent.adapters.joined_volume import JoinedVolume
 from edge_agent.errors import SourceUnreadableError, SourceVanishedError
 from edge_agent.ingest.volume import MAX_DEPTH, EntryKind, RawEntry, Volume
 from tests.simulators.memory_volume import MemoryVolume, Stored
@@ -39,7 +42,21 @@ def in_memory() -> Iterator[tuple[Volume, Pull]]:
     yield volume, pull
 
 
-def on_disk(folder: Path) -> Iterator[tuple[Volume, Pull]]:
+def joined(folder: Path) -> Iterator[tuple[Volume, Pull]]:
+    """A second volume changes nothing about the first."""
+    second = folder / "second"
+    second.mkdir()
+    with contextlib.ExitStack() as stack:
+
+        def join(root: Path) -> Volume:
+            return stack.enter_context(JoinedVolume.mount([root, second]))
+
+        yield from on_disk(folder, join)
+
+
+def on_disk(
+    folder: Path, mount: Callable[[Path], Volume] | None = None
+) -> Iterator[tuple[Volume, Pull]]:
     recorder, bay_dir = folder / "recorder", folder / "bay"
     for path, content in FILES.items():
         target = recorder / os.fsdecode(path)
@@ -48,13 +65,21 @@ def on_disk(folder: Path) -> Iterator[tuple[Volume, Pull]]:
         os.utime(target, ns=(WRITTEN_NS, WRITTEN_NS))
     (recorder / "link").symlink_to("empty")
     DirectoryDock().insert(recorder, bay_dir)
+    if mount is not None:
+        yield mount(bay_dir), lambda: DirectoryDock().pull(bay_dir)
+        return
     with DirectoryVolume.mount(bay_dir) as volume:
         yield volume, lambda: DirectoryDock().pull(bay_dir)
 
 
-@pytest.fixture(params=["memory", "disk"])
+@pytest.fixture(params=["memory", "disk", "joined"])
 def docked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Volume, Pull]]:
-    yield from in_memory() if request.param == "memory" else on_disk(tmp_path)
+    kinds: dict[str, Callable[[], Iterator[tuple[Volume, Pull]]]] = {
+        "memory": in_memory,
+        "disk": partial(on_disk, tmp_path),
+        "joined": partial(joined, tmp_path),
+    }
+    yield from kinds[request.param]()
 
 
 @pytest.fixture

@@ -22,13 +22,16 @@ from edge_agent.adapters.bay_supervisor import (
     BaySupervisor,
     RetryPace,
 )
+from edge_agent.adapters.directory_presence import DirectoryPresence
 from edge_agent.adapters.notice_store import Notice, NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
+from edge_agent.adapters.presence import Arrived, Left
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
 from edge_agent.adapters.room_queue import RoomQueue
 from edge_agent.adapters.task_keeper import PART_FAILED
 from edge_agent.adapters.vitals import Vitals
+from edge_agent.ingest.volume import Volume
 from protocol.envelope import keyring
 from protocol.identifiers import AlertId, BayNumber
 from protocol.messages import Alert, BayMessage, BayState
@@ -44,6 +47,15 @@ BAY: Final = BayNumber(1)
 TOPIC: Final = of_dock(DOCK, Channel.RECEIPTS)
 # Tried again at once, so that no test waits.
 PACE: Final = RetryPace(first_s=0, longest_s=0)
+
+
+def in_folder(number: BayNumber, folder: Path) -> BaySettings:
+    return BaySettings(
+        number=number,
+        presence=lambda thread, is_relied_on: DirectoryPresence(
+            folder, thread, is_relied_on=is_relied_on
+        ),
+    )
 
 
 @dataclass(slots=True)
@@ -65,7 +77,7 @@ class Bay:
     @contextlib.asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
         """Let the supervisor run."""
-        settings = BaySettings(number=BAY, path=self.folder)
+        settings = in_folder(BAY, self.folder)
         supervisor = BaySupervisor(settings, self.parts, pace=PACE)
         running = asyncio.create_task(supervisor.run())
         try:
@@ -380,9 +392,7 @@ async def test_a_hung_volume_holds_up_one_bay(bay: Bay, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(directory_presence, "_volume_at", hang)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
-    hung = BaySupervisor(
-        BaySettings(number=BayNumber(2), path=bay.folder.with_name("2")), bay.parts, pace=PACE
-    )
+    hung = BaySupervisor(in_folder(BayNumber(2), bay.folder.with_name("2")), bay.parts, pace=PACE)
     hanging = asyncio.create_task(hung.run())
     try:
         dock_recorder(bay.folder)
@@ -403,7 +413,7 @@ async def test_a_bay_that_failed_works_again(bay: Bay, monkeypatch: pytest.Monke
     dock_recorder(bay.folder)
     with monkeypatch.context() as patched:
         patched.setattr(bay.store, "are_receipted", fail)
-        supervisor = BaySupervisor(BaySettings(number=BAY, path=bay.folder), bay.parts, pace=PACE)
+        supervisor = BaySupervisor(in_folder(BAY, bay.folder), bay.parts, pace=PACE)
         with pytest.raises(ExceptionGroup):
             await supervisor.run()
     assert bay.board.bay(BAY).state is BayState.SEALED
@@ -412,3 +422,42 @@ async def test_a_bay_that_failed_works_again(bay: Bay, monkeypatch: pytest.Monke
     await bay.until_state(BayState.SEALED)
     running.cancel()
     await asyncio.wait({running})
+
+
+class Scripted:
+    """A presence that says what it is given, and has no volume."""
+
+    def __init__(self, *changes: Arrived | Left) -> None:
+        self._changes = changes
+
+    async def changes(self) -> AsyncIterator[Arrived | Left]:
+        for change in self._changes:
+            yield change
+        await asyncio.get_running_loop().create_future()
+
+    async def remember_content(self) -> None:
+        """There is none."""
+
+    def mount(
+        self, *, read_limit_bytes_s: int | None = None
+    ) -> contextlib.AbstractContextManager[Volume]:
+        raise AssertionError(f"never mounted ({read_limit_bytes_s})")
+
+
+async def test_a_recorder_that_cannot_be_mounted_asks_for_a_person(bay: Bay) -> None:
+    """The bay shows why, the site is told, and nothing is read; it leaves like any other."""
+    problem = ("E-MNT-101", "no file system that recorders use")
+    presence = Scripted(Arrived(problem=problem), Left(), Arrived(problem=problem))
+    settings = BaySettings(number=BAY, presence=lambda _thread, _is_relied_on: presence)
+    running = asyncio.create_task(BaySupervisor(settings, bay.parts, pace=PACE).run())
+    try:
+        shown = await bay.until_state(BayState.ATTENTION)
+        await bay.settle()
+        told, *_ = await bay.notices.undelivered_alerts()
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+    assert (shown.problem, shown.problem_text) == problem
+    assert told.code == "E-MNT-101"

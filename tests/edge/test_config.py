@@ -52,7 +52,11 @@ def test_paths_are_relative_to_the_file(site: EdgeSite) -> None:
         ('socket = "control.socket"', "", "$.control.socket"),
         ("number = 1", "number = 0", "$.bays[0].number"),
         ("number = 1", "", "$.bays[0].number"),
-        ('source = "directory"', 'source = "usb"', "$.bays[0].source"),
+        ('source = "directory"', 'source = "serial"', "$.bays[0].source"),
+        ('source = "directory"', 'source = "usb"', "$.bays[0]"),
+        ('path = "bays/1"', 'ports = ["1-1"]', "$.bays[0]"),
+        ('path = "bays/1"', 'path = "bays/1"\nports = ["1-1"]', "$.bays[0]"),
+        ('path = "bays/1"', 'ports = ["../1"]', "$.bays[0].ports[0]"),
         ('path = "bays/1"', 'path = ""', "$.bays[0].path"),
         (
             'path = "bays/1"',
@@ -209,3 +213,24 @@ def test_profiles_have_names_of_their_own(site: EdgeSite) -> None:
 
     with pytest.raises(ProfileError, match="generic"):
         load_profiles(site.root)
+
+
+USB: Final = 'source = "usb"\nports = ["1-1.2", "2-1.2"]'
+
+
+def test_a_usb_bay_needs_no_folder(site: EdgeSite) -> None:
+    """Its connector's paths say where it is."""
+    rewrite(site, 'source = "directory"\npath = "bays/1"', USB)
+
+    assert load_config(site.config).bays[0].ports == ("1-1.2", "2-1.2")
+    assert not problems(site)
+
+
+@pytest.mark.parametrize("port", ["1-1.2", "1-1", "2-1.2.4"])
+def test_two_bays_never_share_a_port(site: EdgeSite, port: str) -> None:
+    """Neither the same one, nor one that is a hub above or below it."""
+    other = f'[[bays]]\nnumber = 9\nsource = "usb"\nports = ["{port}"]\n\n[[bays]]'
+    rewrite(site, 'source = "directory"\npath = "bays/1"', USB)
+    site.config.write_text(site.config.read_text().replace("[[bays]]", other, 1))
+
+    assert "bays" in problems(site)

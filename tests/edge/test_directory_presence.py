@@ -9,7 +9,8 @@ from typing import cast
 import pytest
 
 from demo.docking import DirectoryDock
-from edge_agent.adapters.directory_presence import Arrived, DirectoryPresence, Left
+from edge_agent.adapters.directory_presence import DirectoryPresence
+from edge_agent.adapters.presence import Arrived, Left
 from edge_agent.one_thread import OneThread
 
 

@@ -1,0 +1,100 @@
+"""Block devices and mounts, by the kernel's own calls; blocking, and for root alone."""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from edge_agent.adapters.usb_tree import BlockDevice
+from edge_agent.errors import MountRefusedError, NoDiskError, NotReadOnlyError, StrangeDeviceError
+
+# <linux/fs.h>, <sys/mount.h>
+_BLKROSET: Final = 0x125D
+_BLKROGET: Final = 0x125E
+_MNT_DETACH: Final = 2
+
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_LIBC.mount.argtypes = (
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_char_p,
+)
+_LIBC.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+
+
+@contextlib.contextmanager
+def open_read_only(device: BlockDevice, folder: Path = Path("/dev")) -> Iterator[int]:
+    """Open a device that nobody can write to from here on, until it leaves.
+
+    Args:
+        device: As the kernel lists it.
+        folder: Where device nodes stand.
+
+    Raises:
+        NoDiskError: It is gone, or holds no medium.
+        StrangeDeviceError: Something else stands under its name.
+        NotReadOnlyError: It does not become read-only.
+    """
+    path = folder / device.name
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise NoDiskError(f"{path}: {error.strerror}") from error
+    try:
+        found = os.fstat(fd)
+        is_it = stat.S_ISBLK(found.st_mode) and (
+            (os.major(found.st_rdev), os.minor(found.st_rdev)) == device.number
+        )
+        if not is_it:
+            raise StrangeDeviceError(f"{path} is not the block device {device.number}")
+        _set_read_only(fd, path)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def read_head(fd: int, size_bytes: int) -> bytes:
+    """Return the first bytes of a device, less where it ends before.
+
+    Raises:
+        MountRefusedError: It cannot be read.
+    """
+    try:
+        return os.pread(fd, size_bytes, 0)
+    except OSError as error:
+        raise MountRefusedError(f"its first bytes cannot be read: {error.strerror}") from error
+
+
+def mount(fd: int, target: Path, *, kind: str, flags: int, options: str) -> None:
+    """Mount the block device that *fd* is.
+
+    Raises:
+        MountRefusedError: The kernel did not; OSError's words.
+    """
+    source = f"/proc/self/fd/{fd}"  # the very device that was looked at
+    words = (source.encode(), os.fsencode(target), kind.encode(), flags, options.encode())
+    if _LIBC.mount(*words) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise MountRefusedError(f"{kind}: {reason}")
+
+
+def detach(target: Path) -> bool:
+    """Take a mount away, at once and whoever uses it; False if nothing was mounted there."""
+    return bool(_LIBC.umount2(os.fsencode(target), _MNT_DETACH) == 0)
+
+
+def _set_read_only(fd: int, path: Path) -> None:
+    try:
+        fcntl.ioctl(fd, _BLKROSET, struct.pack("i", 1))
+        answer = fcntl.ioctl(fd, _BLKROGET, struct.pack("i", 0))
+    except OSError as error:
+        raise NotReadOnlyError(f"{path}: {error.strerror}") from error
+    if struct.unpack("i", answer)[0] != 1:
+        raise NotReadOnlyError(f"{path} can still be written to")

@@ -1,0 +1,109 @@
+"""The socket on which edge-mount takes requests: from edge-agent's user, and from nobody else."""
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from edge_agent.mounting.messages import (
+    MAX_REQUEST_BYTES,
+    Reply,
+    Request,
+    Verb,
+    encode,
+    parse_request,
+)
+from protocol.errors import ProtocolError
+from protocol.identifiers import BayNumber
+
+BAD_REQUEST: Final = "E-MNT-108"
+# A bay asks for one thing at a time; there are at most 99.
+_MOST_CONNECTIONS: Final = 128
+_IDLE_S: Final = 10.0
+_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+_log = structlog.get_logger(__name__)
+
+
+class MountService:
+    """Answers one request a connection, each in a thread of its own."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        client_uid: int,
+        client_gid: int,
+        mount: Callable[[BayNumber], Reply],
+        detach: Callable[[BayNumber], Reply],
+    ) -> None:
+        """Listen at *path*; what stood there before is replaced.
+
+        Raises:
+            OSError: It cannot be bound.
+        """
+        self._client_uid = client_uid
+        self._acts = {Verb.MOUNT: mount, Verb.DETACH: detach}
+        self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            path.unlink(missing_ok=True)
+            self._listener.bind(str(path))
+            os.chown(path, 0 if os.geteuid() == 0 else -1, client_gid)
+            path.chmod(0o660)
+            self._listener.listen(_MOST_CONNECTIONS)
+        except OSError:
+            self._listener.close()
+            raise
+
+    def serve(self) -> None:
+        """Take connections until `stop`."""
+        while True:
+            self._free.acquire()
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Take no more connections."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _answer(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                connection.settimeout(_IDLE_S)
+                _, uid, _ = _CREDENTIALS.unpack(
+                    connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+                )
+                if uid != self._client_uid:
+                    _log.warning("a stranger asked", uid=uid)
+                    return
+                reply = self._act(connection.recv(MAX_REQUEST_BYTES + 1))
+                connection.sendall(encode(reply))
+        except OSError as error:
+            _log.warning("a request was not answered", reason=str(error))
+        finally:
+            self._free.release()
+
+    def _act(self, untrusted: bytes) -> Reply:
+        try:
+            request: Request = parse_request(untrusted)
+        except ProtocolError as error:
+            return Reply(code=BAD_REQUEST, text=str(error)[:1_000])
+        reply = self._acts[request.verb](request.bay)
+        _log.info(
+            request.verb.value,
+            bay=request.bay,
+            volumes=[one.file_system.value for one in reply.volumes],
+            code=reply.code,
+            text=reply.text,
+        )
+        return reply

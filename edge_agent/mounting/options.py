@@ -1,0 +1,44 @@
+"""How each kind of file system is mounted: read-only, and so that nothing on it acts."""
+
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from edge_agent.mounting.superblock import FileSystemKind
+
+# From <linux/mount.h>: what `mount -o ro,nosuid,nodev,noexec,noatime` asks for.
+MS_RDONLY: Final = 0x1
+MS_NOSUID: Final = 0x2
+MS_NODEV: Final = 0x4
+MS_NOEXEC: Final = 0x8
+MS_NOATIME: Final = 0x400
+FLAGS: Final = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME
+
+
+def mount_options(
+    kind: FileSystemKind, *, uid: int, gid: int, zone: ZoneInfo, now: datetime
+) -> str:
+    """Return the options of mount(2) that the kind takes.
+
+    FAT and exFAT write local times without a zone. The kernel is told the dock's zone, so that a
+    file's time comes out as the moment it was; where clocks change, times of the other half of the
+    year are an hour off.
+
+    Args:
+        kind: What is mounted.
+        uid: Who may read it.
+        gid: Likewise.
+        zone: Where recorders are worn.
+        now: Aware.
+    """
+    readable = f"uid={uid},gid={gid},fmask=0337,dmask=0227"
+    offset = (now.astimezone(zone).utcoffset() or timedelta()) // timedelta(minutes=1)
+    match kind:
+        case FileSystemKind.FAT:
+            return f"{readable},utf8=1,time_offset={offset}"
+        case FileSystemKind.EXFAT:
+            return f"{readable},iocharset=utf8,time_offset={offset}"
+        case FileSystemKind.NTFS:
+            return f"{readable},iocharset=utf8"
+        case FileSystemKind.EXT:
+            return "noload"  # replaying the journal would write
