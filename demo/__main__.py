@@ -98,12 +98,17 @@ def run(arguments: argparse.Namespace) -> int:
         clear(root, keep=("cache",))
         show.step("making footage with ffmpeg (kept for the next time)")
         volumes = build_volumes(root / "recorders", root / "cache")
-        options = SiteOptions(read_limit_bytes_s=_READ_LIMIT_BYTES_S, console_port=arguments.port)
+        options = SiteOptions(
+            read_limit_bytes_s=_READ_LIMIT_BYTES_S,
+            console_port=arguments.port,
+            driver="line-protocol-1",
+        )
         site = Site(root, registered(volumes), options)
+        evening = Evening(site, volumes, show.step)
         try:
             _start(site, show)
             with Watching(site.control_socket) as watching:
-                Evening(site, volumes, show.step).run(watching, show.bay)
+                evening.run(watching, show.bay)
             show.stop_moving()
             verdict = check_archive(volumes, site.archive, receipts_by_bag(site.journal))
             good = _conclude(site, verdict, show)
@@ -116,6 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
                     signal.pause()
         finally:
             site.stop()
+            evening.end()
     return 0 if good else 1
 
 

@@ -107,7 +107,7 @@ def _contiguous_and_marked(day1: date, day2: date) -> PlannedRecorder:
 
 def _big(day1: date, day2: date) -> PlannedRecorder:
     """Return the recorder that is pulled in mid-copy: one clip of 40 MB."""
-    wearer = Wearer(model="DSJ-V2", serial="V2000042", officer="012346")
+    wearer = Wearer(model="DSJ-V2", serial="V200042", officer="012346")
     width_px, height_px = _WIDE_PX
     first = ClipShot(
         wearer=wearer,
@@ -127,7 +127,7 @@ def _big(day1: date, day2: date) -> PlannedRecorder:
         rate_kbit_s=_BIG_RATE_KBIT_S,
     )
     photo = PhotoShot(wearer=wearer, start=_at(day2, 14, 20, 30), sequence=4)
-    device = "serial=V2000042\r\nmodel=DSJ-V2\r\npolice=012346\r\nname=李娜\r\nunit=稽查科\r\n"
+    device = "serial=V200042\r\nmodel=DSJ-V2\r\npolice=012346\r\nname=李娜\r\nunit=稽查科\r\n"
     return PlannedRecorder(
         folder="R-0002",
         recorder_id="R-0002",

@@ -18,7 +18,6 @@ from collections.abc import (
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,18 +28,17 @@ from edge_agent.adapters.ballast import Ballast
 from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.bay_face import BayFace, empty_bay
 from edge_agent.adapters.bay_supervisor import BayParts, BaySettings, BaySupervisor
+from edge_agent.adapters.clock_store import ClockStore
 from edge_agent.adapters.control_socket import Snapshot, serve_control
-from edge_agent.adapters.directory_presence import DirectoryPresence
 from edge_agent.adapters.disk_watch import DiskWatch, Problem
 from edge_agent.adapters.disk_word import DISK_FULL, disk_failure, is_full
 from edge_agent.adapters.freeing import Freeing
 from edge_agent.adapters.instance_lock import hold_lock
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.latest import Latest
-from edge_agent.adapters.mount_client import MountClient
 from edge_agent.adapters.notice_store import NoticeStore, unix_ms
 from edge_agent.adapters.outbox_store import OutboxStore
-from edge_agent.adapters.presence import Presence
+from edge_agent.adapters.presences import presence_maker
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.registry_book import RegistryBook
 from edge_agent.adapters.room_queue import RoomQueue
@@ -52,14 +50,10 @@ from edge_agent.adapters.task_keeper import PART_FAILED, keep_running
 from edge_agent.adapters.tus_client import TusClient, UploadLimits, open_tus_client
 from edge_agent.adapters.uplink import Uplink, UplinkPace, UplinkParts
 from edge_agent.adapters.upload_queue import QueueLimits, UploadQueue
-from edge_agent.adapters.usb_presence import UsbPresence
-from edge_agent.adapters.usb_tree import UsbTree
 from edge_agent.adapters.vitals import AGENT, Vitals
 from edge_agent.allotments import Allotments
-from edge_agent.config import Bay, EdgeConfig, load_profiles
+from edge_agent.config import EdgeConfig, load_profiles
 from edge_agent.interrupted import close_interrupted_dockings
-from edge_agent.mount_config import MountTable
-from edge_agent.one_thread import OneThread
 from edge_agent.ports import DockingPorts, DockingSettings
 from protocol.envelope import keyring
 from protocol.identifiers import DockId, mint_uuid7, parse_dock
@@ -391,7 +385,7 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
         vitals=vitals,
         on_sealed=uplink.manifest_sealed,
     )
-    bays += [BaySupervisor(bay, parts) for bay in _bay_settings(config)]
+    bays += [BaySupervisor(bay, parts) for bay in _bay_settings(config, world)]
     return _Agent(
         uplink=uplink,
         uploads=uploads,
@@ -450,29 +444,16 @@ def _docking_settings(config: EdgeConfig, dock: DockId) -> DockingSettings:
     )
 
 
-def _bay_settings(config: EdgeConfig) -> Iterator[BaySettings]:
+def _bay_settings(config: EdgeConfig, world: _World) -> Iterator[BaySettings]:
+    clocks = ClockStore(world.journal)
     turns = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(1))
     for bay in config.bays:
         yield BaySettings(
             number=bay.number,
-            presence=partial(_presence, config.mount, bay),
+            presence=presence_maker(config, bay, clocks, _utc_now),
             read_limit_bytes_s=bay.read_limit_bytes_s,
             read_turn=contextlib.nullcontext() if bay.upstream is None else turns[bay.upstream],
         )
-
-
-def _presence(
-    mount: MountTable, bay: Bay, thread: OneThread, is_relied_on: Callable[[], bool]
-) -> Presence:
-    if bay.path is not None:
-        return DirectoryPresence(bay.path, thread, is_relied_on=is_relied_on)
-    return UsbPresence(
-        bay.ports or (),
-        thread,
-        tree=UsbTree(),
-        client=MountClient(mount.socket, bay.number),
-        folder=mount.folder / str(bay.number),
-    )
 
 
 def _utc_now() -> datetime:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.adapters.control_socket import Command, ask
+from edge_agent.adapters.presences import check_drivers
 from edge_agent.adapters.status_text import needs_attention, printable, render_status
 from edge_agent.adapters.vitals import AGENT
 from edge_agent.app import run_agent
@@ -111,7 +112,7 @@ def _run(config: EdgeConfig, _options: argparse.Namespace) -> int:
     configure(json=config.log.json, level=config.log.level)
     # At debug it tells every statement with its values, envelopes included.
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
-    wrong = [one for one in check_config(config) if one.problem is not None and not one.passing]
+    wrong = [one for one in _checks(config) if one.problem is not None and not one.passing]
     for check in wrong:
         _complain(_CHECK_FAILED, f"{check.name}: {check.problem}", check.remedy)
     if wrong:
@@ -140,8 +141,12 @@ async def _tell_status(socket: Path, options: argparse.Namespace) -> int:
     return PROBLEM if attention else OK
 
 
+def _checks(config: EdgeConfig) -> tuple[Check, ...]:
+    return *check_config(config), *check_drivers(config.bays)
+
+
 def _check_config(config: EdgeConfig, _options: argparse.Namespace) -> int:
-    checks = check_config(config)
+    checks = _checks(config)
     for check in checks:
         print(_check_line(check))
     return PROBLEM if any(check.problem is not None for check in checks) else OK

@@ -37,6 +37,8 @@ Port = Annotated[int, Meta(ge=1, le=65_535)]
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
 Bytes = Annotated[int, Meta(ge=0)]
 Rate = Annotated[int, Meta(ge=1)]
+# A file's name below $CREDENTIALS_DIRECTORY, systemd.exec(5).
+CredentialName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
 
 
 class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,7 +107,9 @@ class UplinkTable(_Table, frozen=True, kw_only=True):
 class Bay(_Table, frozen=True, kw_only=True):
     """One bay: a folder where its recorder's volume appears, or the USB paths of its connector.
 
-    Bays that share a USB upstream, such as a High-Speed hub, name it by the same word.
+    Bays that share a USB upstream, such as a High-Speed hub, name it by the same word. ``driver``
+    names the protocol of the recorders' serial port; ``control`` is where the port of a bay that is
+    a folder stands, a USB bay's is found. ``password_credential`` names a systemd credential.
     """
 
     number: BayField
@@ -114,6 +118,9 @@ class Bay(_Table, frozen=True, kw_only=True):
     ports: PortList | None = None
     read_limit_bytes_s: Rate | None = None
     upstream: Text | None = None
+    driver: Text = "mass-storage"
+    control: Path | None = None
+    password_credential: CredentialName | None = None
 
     def __post_init__(self) -> None:
         """Refuse a bay that lacks what its source needs, or has what it has no use for."""

@@ -28,8 +28,9 @@ from edge_agent.ingest.files import FileId, FileKey
 from edge_agent.ingest.inventory import take_inventory
 from edge_agent.ingest.listing import Listing, take_listing
 from edge_agent.ingest.overview import look_over
+from edge_agent.ingest.told import Told
 from edge_agent.ingest.volume import Volume
-from edge_agent.interrupted import Said, seal
+from edge_agent.interrupted import Said, seal, with_told
 from edge_agent.one_thread import OneThread
 from edge_agent.opening import meet, open_docking, registered
 from edge_agent.piece_reader import Course, DockedRecorder, PieceReader
@@ -59,6 +60,7 @@ async def run_docking(
     ports: DockingPorts,
     settings: DockingSettings,
     report: Report,
+    told: Told | None = None,
 ) -> DockingOutcome:
     """Read one recorder: identify it, take what is new, and seal what is whole.
 
@@ -69,6 +71,7 @@ async def run_docking(
         settings: Of the dock.
         report: Called in the event loop: first once the recorder has been identified, then for
             every MiB or so.
+        told: What the recorder told before it became a disk.
 
     Raises:
         sqlite3.Error: The journal failed; the docking stays open in it.
@@ -80,7 +83,7 @@ async def run_docking(
             listing, identity = await thread.run(partial(meet, volume, settings))
             entry = registered(identity, ports)
             opened = await open_docking(
-                identity, entry, bay=bay, docked_at=docked_at, ports=ports, settings=settings
+                identity, entry, told, bay=bay, docked_at=docked_at, ports=ports, settings=settings
             )
         except SourceVanishedError as error:
             return DockingOutcome(kind=OutcomeKind.LEFT, text=str(error))
@@ -88,21 +91,20 @@ async def run_docking(
             return _not_begun(OutcomeKind.REFUSED, error)
         except (SourceUnreadableError, RecorderBusyError) as error:
             return _not_begun(OutcomeKind.ATTENTION, error)
+        docked = DockedRecorder(
+            opened=opened,
+            profile=identity.profile,
+            volume=volume,
+            thread=thread,
+            salvager=FileSalvager(volume, thread, ports),
+            teller=Teller(opened, report, monotonic_s=ports.monotonic_s),
+            course=Course(),
+            ports=ports,
+            settings=settings,
+            docked_at=docked_at,
+        )
         try:
-            docking = _Docking(
-                DockedRecorder(
-                    opened=opened,
-                    profile=identity.profile,
-                    volume=volume,
-                    thread=thread,
-                    salvager=FileSalvager(volume, thread, ports),
-                    teller=Teller(opened, report, monotonic_s=ports.monotonic_s),
-                    course=Course(),
-                    ports=ports,
-                    settings=settings,
-                    docked_at=docked_at,
-                )
-            )
+            docking = _Docking(docked)
             await docking.take(listing)
             return await docking.close()
         finally:
@@ -214,6 +216,7 @@ class _Docking:
     async def _seal(self, *, is_end: bool) -> None:
         docked = self._docked
         content, lost = await self._reader.content(is_whole=self._is_whole)
+        content = with_told(content, docked.opened) if is_end else content
         sealed = await seal(
             docked.opened,
             docked.profile.zone,

@@ -380,6 +380,20 @@ class DriverUnusableError(DriverError):
     retry = Retry.NEVER
 
 
+class DialogStoppedError(DriverError):
+    """The talk with a recorder ended at a step without which there is no volume."""
+
+    code = "E-DRV-112"
+    retry = Retry.SOON
+
+
+class VolumeMissingError(DriverError):
+    """A recorder was told to become a disk, and none came."""
+
+    code = "E-DRV-113"
+    retry = Retry.SOON
+
+
 class MountError(EdgeError):
     """Base of what keeps a recorder's volume from being mounted."""
 

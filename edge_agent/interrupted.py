@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -14,6 +14,7 @@ from edge_agent.ingest.files import Device, FileId, FileKey, FileRow, FileState
 from edge_agent.ingest.grouping import group_clips
 from edge_agent.ingest.inventory import FoundClip, FoundFile, found_file
 from edge_agent.ingest.profile import Profile
+from edge_agent.ingest.told import told_findings
 from edge_agent.manifest.sealing import Content, DockingFacts, seal_docking
 from edge_agent.manifest.settling import Seen, Settlement, held_back, settle, unfinished
 from edge_agent.ports import (
@@ -72,6 +73,7 @@ async def close_interrupted(
             content = Content(settlement=settle(_seen(opened, piece, rows, profile)))
         zone = _NO_ZONE if profile is None else profile.zone
         is_end = number == len(pieces)
+        content = with_told(content, opened) if is_end else content
         sealed = await seal(opened, zone, content, ports, settings, is_end=is_end)
         said.add(content, sealed)
     return said.outcome(kind, opened, problem=(code, text))
@@ -121,6 +123,14 @@ def _all_held(rows: Iterable[FileRow], problem: str) -> Content:
     return Content(settlement=Settlement(incomplete=incomplete), findings=(finding,))
 
 
+def with_told(content: Content, opened: OpenDocking) -> Content:
+    """Return what a docking says at its end, with what its recorder told before."""
+    if opened.told is None:
+        return content
+    said = told_findings(opened.told, opened.recorder, opened.officer)
+    return replace(content, findings=(*said, *content.findings))
+
+
 async def seal(
     opened: OpenDocking,
     zone: ZoneInfo,
@@ -135,7 +145,7 @@ async def seal(
 
     *lost* as in `DockingJournal.seal`.
     """
-    docked_at = datetime.fromtimestamp(opened.docked_at_ms / 1000, UTC)
+    told, docked_at = opened.told, datetime.fromtimestamp(opened.docked_at_ms / 1000, UTC)
     ended_at = ports.clock()
     facts = DockingFacts(
         dock=settings.dock,
@@ -143,7 +153,12 @@ async def seal(
         bay=opened.bay,
         recorder=opened.recorder,
         officer=opened.officer,
-        clock=ClockFacts(dock_time=docked_at, timezone=zone.key),
+        clock=ClockFacts(
+            dock_time=docked_at,
+            timezone=zone.key,
+            recorder_time=None if told is None else told.recorder_time,
+            drift_ms=None if told is None else told.drift_ms,
+        ),
         isolation=settings.isolation,
         evidence_level=settings.evidence_level,
         agent=settings.agent,

@@ -12,6 +12,7 @@ from edge_agent.ingest.identity import (
     identity_files,
 )
 from edge_agent.ingest.listing import Listing, take_listing
+from edge_agent.ingest.told import Told
 from edge_agent.ingest.volume import Volume
 from edge_agent.interrupted import close_interrupted, unix_ms
 from edge_agent.ports import DockingPorts, DockingSettings, OpenDocking
@@ -48,6 +49,7 @@ def registered(identity: Identity, ports: DockingPorts) -> RecorderEntry:
 async def open_docking(
     identity: Identity,
     entry: RecorderEntry,
+    told: Told | None,
     *,
     bay: BayNumber,
     docked_at: datetime,
@@ -75,6 +77,7 @@ async def open_docking(
         ),
         officer=identity.officer or entry.officer,
         docked_at_ms=unix_ms(docked_at),
+        told=told,
     )
     ports.live.add(opened.docking_id)
     try:

@@ -14,6 +14,7 @@ from edge_agent.ingest.files import Device, FileId, FileKey, FileRow
 from edge_agent.ingest.listing import Limits
 from edge_agent.ingest.profile import Profile
 from edge_agent.ingest.room import Need
+from edge_agent.ingest.told import Told
 from edge_agent.manifest.sealing import SealedManifest
 from edge_agent.staging.salvaged import SalvageStaging
 from edge_agent.staging.slot import Staging
@@ -45,13 +46,19 @@ DISK_REFUSES: Final = "E-STG-307"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenDocking:
-    """A docking that was begun; *docked_at_ms* is Unix time."""
+    """A docking that was begun.
+
+    Attributes:
+        docked_at_ms: Unix time.
+        told: By the recorder, before it became a disk; None without a talk.
+    """
 
     docking_id: DockingId
     bay: BayNumber
     recorder: RecorderFacts
     officer: OfficerId | None
     docked_at_ms: int
+    told: Told | None = None
 
     @property
     def device(self) -> Device:

@@ -40,6 +40,12 @@ class FindingCode(Enum):
     RECORDER_LEFT = "F-ING-003"
     EVIDENCE_LOWERED = "F-EVD-001"
     COPY_DIFFERED = "F-EVD-002"
+    # over its serial port
+    CLOCK_WAS_OFF = "F-CLK-002"
+    SERIAL_DIFFERS = "F-DEV-001"
+    OFFICER_DIFFERS = "F-DEV-002"
+    DIALOG_INCOMPLETE = "F-DEV-003"
+    NETWORK_SETTINGS = "F-NET-001"
     # at the archive's door, numbered as the checks are
     UNKNOWN_DOCK = "F-ADM-001"
     MESSAGE_TOO_LARGE = "F-ADM-002"

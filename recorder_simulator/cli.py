@@ -1,6 +1,7 @@
 """The simulator's command line."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -61,9 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, msgspec.ValidationError, ValueError, OSError) as error:
         return _complain(error)
     volume = None if options.volume is None else Volume(options.volume, bay=options.bay)
-    terminal = Terminal(
-        script, link=options.link, volume=volume, tell=lambda line: print(line, flush=True)
-    )
+    terminal = Terminal(script, link=options.link, volume=volume, tell=_tell)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: terminal.stop())
     signal.signal(signal.SIGUSR1, lambda *_: terminal.eject())
@@ -72,6 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _complain(error)
     return OK
+
+
+def _tell(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # Nobody reads on; the volume has to be put back all the same.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: Exception) -> int:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
+from edge_agent.ingest.told import Told
 from edge_agent.ingest.volume import MAX_DEPTH, EntryKind
+from protocol import strict_json
 from protocol.findings import FindingCode
 from protocol.manifest import EvidenceLevel, name_of
 
@@ -58,6 +60,7 @@ class VolumeCase:
     faults: tuple[Fault, ...] = ()
     evidence: EvidenceLevel = EvidenceLevel.L2
     max_entries: int | None = None
+    told: Told | None = None
     lists_folders: bool = True
     name: str = ""
 
@@ -70,7 +73,8 @@ class VolumeCase:
 
 def volume_vectors() -> Iterator[tuple[str, bytes]]:
     """Yield the files of all cases; the good volume's is one of them."""
-    for case in (_GOOD, *_listing_cases(), *_name_cases(), *_reading_cases(), *_copy_cases()):
+    listed = (_GOOD, *_listing_cases(), *_name_cases(), *_reading_cases())
+    for case in (*listed, *_copy_cases(), *_talk_cases()):
         yield case.file_name, _encoded(case)
 
 
@@ -296,6 +300,34 @@ def _copy_cases() -> Iterator[VolumeCase]:
     )
 
 
+def _talk_cases() -> Iterator[VolumeCase]:
+    """Yield what recorders told over their serial ports, before a good volume was read."""
+    told = {
+        FindingCode.CLOCK_WAS_OFF: Told(
+            driver="line-protocol-1",
+            recorder_time=_MORNING.replace(tzinfo=None),
+            drift_ms=-90_000,
+            is_clock_set=True,
+        ),
+        FindingCode.SERIAL_DIFFERS: Told(driver="line-protocol-1", serial="0000018"),
+        FindingCode.OFFICER_DIFFERS: Told(
+            driver="line-protocol-1", serial="0000017", officer="999999"
+        ),
+        FindingCode.DIALOG_INCOMPLETE: Told(
+            driver="line-protocol-1", failed=("read-battery: E-DRV-101",)
+        ),
+        FindingCode.NETWORK_SETTINGS: Told(driver="line-protocol-1", networks=("Wi-Fi 'home'",)),
+    }
+    for code, one in told.items():
+        yield VolumeCase(
+            code=code,
+            text="what was told before the volume was read",
+            entries=(_FIRST, _SECOND),
+            wrong=(None,),
+            told=one,
+        )
+
+
 def _at(entry: Entry, fault: str, **facts: object) -> Fault:
     return {"fault": fault, **_path(entry.path), **facts}
 
@@ -350,5 +382,7 @@ def _encoded(case: VolumeCase) -> bytes:
     }
     if case.max_entries is not None:
         value["max_entries"] = case.max_entries
+    if case.told is not None:
+        value["told"] = json.loads(strict_json.encode(case.told))
     # In ASCII: a name that turns the text around turns it around in an editor as well.
     return json.dumps(value, indent=2, sort_keys=True).encode() + b"\n"

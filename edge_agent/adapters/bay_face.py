@@ -80,6 +80,14 @@ class BayFace:
         shown_model, shown_serial = plain_text(model, _MAX_LABEL), plain_text(serial, _MAX_LABEL)
         self._replace(model=shown_model, serial=shown_serial)
 
+    def show_step(self, words: str) -> None:
+        """Show what a recorder was asked last, where the file that is read is shown later."""
+        self._replace(current_file=words)
+
+    def show_battery(self, charge_percent: int | None) -> None:
+        """Show how full the recorder's battery is, as far as it told."""
+        self._replace(battery_percent=charge_percent, current_file=None)
+
     def show_progress(self, progress: BayProgress) -> None:
         """Show how far the docking is."""
         recorder = progress.recorder

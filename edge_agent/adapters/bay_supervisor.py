@@ -23,7 +23,8 @@ from edge_agent.adapters.task_keeper import PART_FAILED
 from edge_agent.adapters.vitals import Vitals
 from edge_agent.bay.machine import BayEvent
 from edge_agent.docking import run_docking
-from edge_agent.errors import SourceVanishedError
+from edge_agent.drivers.dialog import StepReport
+from edge_agent.errors import DriverError, SourceVanishedError
 from edge_agent.ingest.progress import BayProgress
 from edge_agent.one_thread import OneThread
 from edge_agent.ports import DockingOutcome, DockingPorts, DockingSettings, OutcomeKind
@@ -275,11 +276,15 @@ class BaySupervisor:
         self._counted = (0, 0)
         with contextlib.ExitStack() as stack:
             try:
+                told = await self._presence.ready(self._show_step)
+                self._face.show_battery(None if told is None else told.battery_percent)
                 mount = self._presence.mount(read_limit_bytes_s=self._bay.read_limit_bytes_s)
                 volume = await self._thread.run(partial(stack.enter_context, mount))
                 await self._presence.remember_content()
             except SourceVanishedError as error:
                 return DockingOutcome(kind=OutcomeKind.LEFT, text=str(error))
+            except DriverError as error:
+                return DockingOutcome(kind=OutcomeKind.ATTENTION, code=error.code, text=str(error))
             must_wait = self._parts.room.must_wait(self._bay.number)
             try:
                 return await run_docking(
@@ -288,9 +293,23 @@ class BaySupervisor:
                     ports=self._ports,
                     settings=replace(self._parts.settings, only_marked=must_wait),
                     report=self._report,
+                    told=told,
                 )
             finally:
                 self._parts.room.has_room(self._bay.number)
+
+    def _show_step(self, step: StepReport) -> None:
+        """Show where the talk with the recorder is; its outcome tells more."""
+        _log.info(
+            "recorder asked",
+            bay=self._bay.number,
+            step=step.step.value,
+            outcome=step.outcome.value,
+            code=step.code,
+            tries=step.tries,
+            seconds=round(step.duration_s, 3),
+        )
+        self._face.show_step(f"{step.step.value}: {step.code or step.outcome.value}")
 
     def _find_recorder(self, *, model: str, serial: str) -> RecorderEntry | None:
         self._named = {"model": model, "serial": serial}

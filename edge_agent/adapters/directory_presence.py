@@ -27,6 +27,7 @@ from watchdog.observers import Observer
 
 from edge_agent.adapters.directory_volume import DirectoryVolume
 from edge_agent.adapters.presence import Arrived, Left
+from edge_agent.drivers.dialog import StepReport
 from edge_agent.errors import IngestError
 from edge_agent.ingest.volume import RawEntry
 from edge_agent.one_thread import OneThread
@@ -81,6 +82,9 @@ class DirectoryPresence:
     async def remember_content(self) -> None:
         """Take what is listed now as what there is; to be called before it is read."""
         self._content = await self._look_at_content()
+
+    async def ready(self, report: Callable[[StepReport], None]) -> None:
+        """Nothing: a folder is there or not."""
 
     def mount(
         self, *, read_limit_bytes_s: int | None = None

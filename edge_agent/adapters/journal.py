@@ -17,6 +17,7 @@ import aiosqlite
 from edge_agent.adapters.journal_files import ROWS_AT_ONCE, find_files
 from edge_agent.errors import JournalContradictionError, JournalVersionError, RecorderBusyError
 from edge_agent.ingest.files import Device, FileId, FileKey, FileRow
+from edge_agent.ingest.told import Told
 from edge_agent.manifest.sealing import SealedManifest
 from edge_agent.ports import NewCopy, OpenDocking, StagedCopy
 from protocol import strict_json
@@ -25,7 +26,7 @@ from protocol.digest import Digests
 from protocol.identifiers import BayNumber, DockingId, ManifestId, OfficerId
 from protocol.manifest import ByteRange, EvidenceLevel, RecorderFacts
 
-VERSION: Final = 2
+VERSION: Final = 3
 _SCHEMA: Final = Path(__file__).with_name("journal_schema.sql")
 _BUSY_TIMEOUT_MS: Final = 30_000
 _MAX_FACTS_BYTES: Final = 64 * 1024
@@ -104,12 +105,21 @@ class Journal:
                     docking.docked_at_ms,
                 ),
             )
+            if docking.told is not None:
+                await connection.execute(
+                    "INSERT INTO talk VALUES (?, ?)",
+                    (docking.docking_id, strict_json.encode(docking.told)),
+                )
+                await connection.execute(
+                    "DELETE FROM recorder_clock WHERE serial = ?", (docking.told.serial,)
+                )
 
     async def open_dockings(self) -> tuple[OpenDocking, ...]:
         """Return the dockings that were begun and not sealed, oldest first."""
         async with self.transaction() as connection:
             rows = await connection.execute_fetchall(
-                "SELECT docking_id, bay, officer, facts, docked_at_ms FROM docking"
+                "SELECT docking_id, bay, officer, facts, docked_at_ms, told FROM docking"
+                " LEFT JOIN talk USING (docking_id)"
                 " WHERE state = 'open' ORDER BY docked_at_ms, docking_id"
             )
         return tuple(
@@ -119,8 +129,11 @@ class Journal:
                 recorder=strict_json.parse(facts, RecorderFacts, max_bytes=_MAX_FACTS_BYTES),
                 officer=None if officer is None else OfficerId(officer),
                 docked_at_ms=docked_at_ms,
+                told=None
+                if told is None
+                else strict_json.parse(told, Told, max_bytes=_MAX_FACTS_BYTES),
             )
-            for docking_id, bay, officer, facts, docked_at_ms in rows
+            for docking_id, bay, officer, facts, docked_at_ms, told in rows
         )
 
     async def known_files(self, device: Device) -> tuple[FileRow, ...]:

@@ -13,6 +13,20 @@ CREATE TABLE docking (
     state        TEXT NOT NULL CHECK (state IN ('open', 'sealed', 'receipted'))
 ) STRICT;
 
+-- What a docking's recorder told over its serial port, before it became a disk.
+CREATE TABLE talk (
+    docking_id TEXT PRIMARY KEY REFERENCES docking,
+    told       BLOB NOT NULL               -- edge_agent.ingest.told.Told as JSON
+) STRICT;
+
+-- How far a recorder's clock was off, from before it is set until a docking has it.
+CREATE TABLE recorder_clock (
+    serial        TEXT PRIMARY KEY,        -- as told over the serial port
+    recorder_time TEXT,                    -- local, without a zone; NULL if it told no time
+    drift_ms      INTEGER,
+    noted_at_ms   INTEGER NOT NULL
+) STRICT;
+
 -- One row per file of a recorder that was ever begun. file_id is its name in staging. A recorder is
 -- its model and serial: the site may give its number to another one.
 --   copying:  partial/<file_id>; the first verified_bytes are durable and hash to prefix_sha256

@@ -1,10 +1,12 @@
 """Whether a recorder is in a bay, whatever tells it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from edge_agent.drivers.dialog import StepReport
+from edge_agent.ingest.told import Told
 from edge_agent.ingest.volume import Volume
 
 
@@ -32,6 +34,17 @@ class Presence(Protocol):
 
     async def remember_content(self) -> None:
         """Take what is listed now as what there is; to be called before it is read."""
+
+    async def ready(self, report: Callable[[StepReport], None]) -> Told | None:
+        """Have the volume appear where a recorder must be asked to; return what it told.
+
+        Args:
+            report: Called in the event loop for each step of the talk.
+
+        Raises:
+            DriverError: The talk failed, or no volume came.
+            SourceVanishedError: The recorder left.
+        """
 
     def mount(self, *, read_limit_bytes_s: int | None = None) -> AbstractContextManager[Volume]:
         """Open the volume of the recorder that is there; blocking.

@@ -20,6 +20,7 @@ import structlog
 from edge_agent.adapters.joined_volume import JoinedVolume
 from edge_agent.adapters.presence import Arrived, Left
 from edge_agent.adapters.usb_tree import Disk, UsbTree
+from edge_agent.drivers.dialog import StepReport
 from edge_agent.errors import MountServiceError, SourceVanishedError
 from edge_agent.mounting.messages import Reply
 from edge_agent.one_thread import OneThread
@@ -97,6 +98,9 @@ class UsbPresence:
 
     async def remember_content(self) -> None:
         """Nothing: what is mounted read-only from a disk does not change under us."""
+
+    async def ready(self, report: Callable[[StepReport], None]) -> None:
+        """Nothing: a disk that has come is mounted already."""
 
     def mount(
         self, *, read_limit_bytes_s: int | None = None

@@ -14,6 +14,7 @@ from typing import Final
 from edge_agent.mounting.port_paths import PortPath, order_of, parse_port
 
 _NAME: Final = re.compile(r"[a-z]{2,8}[0-9a-z]{0,24}")
+_SERIAL: Final = re.compile(r"tty(USB|ACM)[0-9]{1,3}")
 _NUMBER: Final = re.compile(r"([0-9]{1,7}):([0-9]{1,7})")
 _SECTOR_BYTES: Final = 512  # whatever the device's own is: Documentation/ABI/stable/sysfs-block
 _MAX_TEXT: Final = 64
@@ -68,6 +69,10 @@ class UsbTree:
         found = {disk.device.number: disk for port in ports for disk in self._disks_below(port)}
         return tuple(found[number] for number in sorted(found))
 
+    def serial_ports_at(self, ports: Iterable[str]) -> tuple[str, ...]:
+        """Return the names of serial ports of what is plugged in at *ports*, or behind a hub."""
+        return tuple(sorted({name for port in ports for name in self._ttys_below(port)}))
+
     def devices(self) -> tuple[UsbDevice, ...]:
         """Return all devices that are plugged in, in order of their ports."""
         ports = [port for name in _names(self._devices) if (port := parse_port(name)) is not None]
@@ -93,14 +98,24 @@ class UsbTree:
         )
 
     def _disks_below(self, port: str) -> Iterator[Disk]:
+        for folder in self._below(port, "block"):
+            with contextlib.suppress(OSError, ValueError):
+                yield _disk(folder)
+
+    def _ttys_below(self, port: str) -> Iterator[str]:
+        for folder in self._below(port, "tty"):
+            # Below a USB serial adapter's own folder, also called tty…, stands the port's.
+            if (folder / "dev").exists() and _SERIAL.fullmatch(folder.name):
+                yield folder.name
+
+    def _below(self, port: str, kind: str) -> Iterator[Path]:
+        """Yield the folders of a port's devices of one class of the kernel's."""
         top = os.path.realpath(self._devices / port)
         if not top.startswith(f"{self._top}{os.sep}"):
             return
         for folder, inside, _ in os.walk(top):
-            if Path(folder).name == "block":
-                for name in sorted(inside):
-                    with contextlib.suppress(OSError, ValueError):
-                        yield _disk(Path(folder) / name)
+            if Path(folder).name == kind:
+                yield from (Path(folder) / name for name in sorted(inside))
                 inside.clear()
 
 

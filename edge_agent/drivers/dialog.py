@@ -114,8 +114,8 @@ class Surroundings:
         sleep: Waits for so many seconds.
         zone: Where recorders are worn.
         report: Is told each step when it is over.
-        note_drift: Keeps the drift, durably, before the clock is set. What it raises ends the
-            dialog, and the clock stays as it was.
+        note_drift: Keeps the drift of the recorder that was identified, if it was, durably, before
+            the clock is set. What it raises ends the dialog, and the clock stays as it was.
     """
 
     utc: Callable[[], datetime]
@@ -123,7 +123,7 @@ class Surroundings:
     sleep: Callable[[float], None]
     zone: tzinfo
     report: Callable[[StepReport], None]
-    note_drift: Callable[[ClockDrift], None]
+    note_drift: Callable[[RecorderIdentity | None, ClockDrift], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +167,7 @@ def hold_dialog(
     if talk.stopped is not None:
         return DialogResult(steps=tuple(talk.reports), stopped=talk.stopped)
     user_information = talk.take(Step.READ_USER_INFORMATION, session.read_user_information)
-    drift, drift_after = _settle_clock(talk)
+    drift, drift_after = _settle_clock(talk, identity)
     battery = talk.take(Step.READ_BATTERY, session.read_battery)
     network_settings = talk.take(Step.READ_NETWORK_SETTINGS, session.read_network_settings)
     talk.take(Step.SET_INDICATOR, lambda: session.set_indicator(on=True))
@@ -251,10 +251,10 @@ class _Talk:
         """Report that a step was not taken."""
         self._report(step, Outcome.SKIPPED, code=code, duration_s=0.0, tries=0)
 
-    def note(self, drift: ClockDrift) -> None:
+    def note(self, identity: RecorderIdentity | None, drift: ClockDrift) -> None:
         """Have the drift kept, and report that it is."""
         began_s = self.around.monotonic_s()
-        self.around.note_drift(drift)
+        self.around.note_drift(identity, drift)
         duration_s = self.around.monotonic_s() - began_s
         self._report(Step.NOTE_DRIFT, Outcome.DONE, code=None, duration_s=duration_s, tries=1)
 
@@ -281,14 +281,16 @@ class _Talk:
         )
 
 
-def _settle_clock(talk: _Talk) -> tuple[ClockDrift | None, ClockDrift | None]:
+def _settle_clock(
+    talk: _Talk, identity: RecorderIdentity | None
+) -> tuple[ClockDrift | None, ClockDrift | None]:
     """Read the clock, note how far it is off, set it, and read it again."""
     drift = talk.take(Step.READ_CLOCK, lambda: _read_drift(talk))
     if drift is None:
         for step in (Step.NOTE_DRIFT, Step.SET_CLOCK, Step.CHECK_CLOCK):
             talk.skip(step)
         return None, None
-    talk.note(drift)
+    talk.note(identity, drift)
     # Each try takes the time anew: a pause lies between them.
     talk.take(Step.SET_CLOCK, lambda: talk.session.set_clock(_now_local(talk.around)))
     if not talk.is_last_done:

@@ -12,6 +12,7 @@ class ClockDrift:
 
     Attributes:
         untrusted_text: What it said, as it came.
+        local: The same as a time, without a zone; None if there is no such time.
         drift_s: How far it is ahead of the dock's clock; negative is behind. None if it said
             no time that there is.
         uncertainty_s: The drift may be off by as much either way.
@@ -19,6 +20,7 @@ class ClockDrift:
     """
 
     untrusted_text: bytes
+    local: datetime | None
     drift_s: float | None
     uncertainty_s: float
     at_utc: datetime
@@ -45,6 +47,7 @@ def drift_of(
         drift_s = min((_ahead_s(reading.local, fold, naive_utc, zone) for fold in (0, 1)), key=abs)
     return ClockDrift(
         untrusted_text=reading.untrusted_text,
+        local=reading.local,
         drift_s=drift_s,
         # It tells whole seconds, so it is up to one further on than it says.
         uncertainty_s=elapsed_s / 2 + 1.0,

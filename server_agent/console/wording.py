@@ -152,6 +152,15 @@ _FINDINGS: Final[Mapping[FindingCode, str]] = MappingProxyType(
         FindingCode.COPY_DIFFERED: N_(
             "A copy, read back, differed and was made again: check the dock's disk"
         ),
+        FindingCode.CLOCK_WAS_OFF: N_("The recorder's clock was off; the dock knows by how much"),
+        FindingCode.SERIAL_DIFFERS: N_(
+            "The recorder names itself otherwise than its storage does: inspect it"
+        ),
+        FindingCode.OFFICER_DIFFERS: N_("The recorder and its storage name two officers"),
+        FindingCode.DIALOG_INCOMPLETE: N_("The recorder did not answer all that it was asked"),
+        FindingCode.NETWORK_SETTINGS: N_(
+            "The recorder is set up to reach a network: clear its settings"
+        ),
         FindingCode.UNKNOWN_DOCK: N_("A message came from a dock that is not registered"),
         FindingCode.MESSAGE_TOO_LARGE: N_("A message was too large and was refused"),
         FindingCode.ENVELOPE_MALFORMED: N_("A message was malformed and was refused"),
@@ -200,6 +209,20 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-BAY-101": N_("A fault of the dock's program: report it"),
         "E-BAY-102": N_("The dock has no registry yet: it goes on when the archive sends one"),
         "E-BAY-103": N_("The dock's disk failed once: look at it before it fails for good"),
+        "E-BAY-104": N_("The recorder's connector does not hold: clean it, or use another bay"),
+        "E-DRV-106": N_("The recorder's serial port failed: dock it again"),
+        "E-DRV-107": N_("The bay's driver is not installed: tell the system administrator"),
+        "E-DRV-110": N_("The bay's driver cannot be used: tell the system administrator"),
+        "E-DRV-112": N_("The recorder did not answer as it should: dock it again"),
+        "E-DRV-113": N_("The recorder promised its storage and shows none: dock it again"),
+        "E-MNT-101": N_("The storage is not formatted as recorders format it: inspect it"),
+        "E-MNT-102": N_("The storage could not be protected from writing and was not read"),
+        "E-MNT-103": N_("The storage cannot be read: copy it before anything else"),
+        "E-MNT-104": N_("The recorder shows no storage: dock it again"),
+        "E-MNT-105": N_("The dock's services have different configurations: restart them"),
+        "E-MNT-106": N_("The storage is not the device that the dock saw: an incident"),
+        "E-MNT-107": N_("The dock's mounting service does not answer"),
+        "E-MNT-108": N_("The dock's mounting service was asked wrongly: report it"),
         "E-ING-201": N_("The recorder was taken while it was being read: dock it again"),
         "E-ING-202": N_("A file is not as long as the recorder says: dock it again"),
         "E-ING-203": N_("The recorder cannot be read in part: dock it again"),

@@ -57,7 +57,7 @@ class Talk:
             sleep=self.time.sleep,
             zone=SHANGHAI,
             report=self.told.append,
-            note_drift=self.noted.append,
+            note_drift=lambda _, drift: self.noted.append(drift),
         )
 
     def hold(self, *, is_log_wanted: bool = False, limits: Limits | None = None) -> DialogResult:

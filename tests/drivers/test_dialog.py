@@ -18,7 +18,15 @@ from edge_agent.drivers.dialog import (
     hold_dialog,
 )
 from edge_agent.drivers.drift import ClockDrift
-from edge_agent.drivers.driver import Battery, ClockReading, Link, NoPort, Told, Verb
+from edge_agent.drivers.driver import (
+    Battery,
+    ClockReading,
+    Link,
+    NoPort,
+    RecorderIdentity,
+    Told,
+    Verb,
+)
 from edge_agent.drivers.line_frames import FrameDecoder
 from edge_agent.drivers.line_messages import LineVerb
 from edge_agent.drivers.line_protocol import LineSession
@@ -94,7 +102,7 @@ def test_a_wrong_clock_is_noted_and_then_set(clock: datetime) -> None:
         sleep=talk.time.sleep,
         zone=SHANGHAI,
         report=talk.told.append,
-        note_drift=lambda _: at_noting.append(talk.port.engine.recorder.clock),
+        note_drift=lambda *_: at_noting.append(talk.port.engine.recorder.clock),
     )
 
     result = hold_dialog(talk.open(), around)
@@ -113,7 +121,7 @@ def test_a_clock_that_cannot_be_noted_is_not_set() -> None:
     """The dock's own trouble ends the dialog with its own error, and the clock stays."""
     talk = Talk(script=Script(clock=datetime(1980, 1, 1)))  # noqa: DTZ001 - no zone
 
-    def refuse(_: ClockDrift) -> None:
+    def refuse(_identity: RecorderIdentity | None, _drift: ClockDrift) -> None:
         raise OSError("the dock's disk")
 
     around = Surroundings(
@@ -349,7 +357,7 @@ def test_a_disk_that_has_no_port_is_ready_at_once() -> None:
         sleep=time.sleep,
         zone=ZoneInfo("Asia/Shanghai"),
         report=told.append,
-        note_drift=lambda _: None,
+        note_drift=lambda *_: None,
     )
     link = Link(port=NoPort(), monotonic_s=time.monotonic_s, session_number=0)
 

@@ -28,7 +28,7 @@ def around() -> Surroundings:
         sleep=lambda _: None,
         zone=SHANGHAI,
         report=lambda _: None,
-        note_drift=lambda _: None,
+        note_drift=lambda *_: None,
     )
 
 

@@ -31,6 +31,7 @@ from edge_agent.adapters.registry_book import RegistryBook
 from edge_agent.adapters.room_queue import RoomQueue
 from edge_agent.adapters.task_keeper import PART_FAILED
 from edge_agent.adapters.vitals import Vitals
+from edge_agent.drivers.dialog import StepReport
 from edge_agent.ingest.volume import Volume
 from protocol.envelope import keyring
 from protocol.identifiers import AlertId, BayNumber
@@ -75,9 +76,9 @@ class Bay:
     sealed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextlib.asynccontextmanager
-    async def served(self) -> AsyncIterator[None]:
-        """Let the supervisor run."""
-        settings = in_folder(BAY, self.folder)
+    async def served(self, settings: BaySettings | None = None) -> AsyncIterator[None]:
+        """Let the supervisor run, of a bay that is a folder if nothing else is said."""
+        settings = settings or in_folder(BAY, self.folder)
         supervisor = BaySupervisor(settings, self.parts, pace=PACE)
         running = asyncio.create_task(supervisor.run())
         try:
@@ -437,6 +438,9 @@ class Scripted:
 
     async def remember_content(self) -> None:
         """There is none."""
+
+    async def ready(self, report: Callable[[StepReport], None]) -> None:
+        """Nobody has to be asked."""
 
     def mount(
         self, *, read_limit_bytes_s: int | None = None

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ import pytest
 
 from edge_agent.docking import run_docking
 from edge_agent.ingest.listing import Limits
+from edge_agent.ingest.told import Told
 from edge_agent.ingest.volume import EntryKind, RawEntry
 from edge_agent.ports import DockingSettings
+from protocol import strict_json
 from protocol.findings import Finding
 from protocol.manifest import EvidenceLevel
 from tests.protocol.vectors import VECTORS, read_json
@@ -23,7 +26,7 @@ from tests.simulators.memory_staging import MemoryStaging
 from tests.simulators.memory_volume import MemoryVolume, Stored
 
 GOOD = VECTORS / "good" / "volume" / "case.json"
-ABOUT_A_VOLUME = ("INV", "FOR", "CLK", "SEQ", "REC", "ING", "EVD")
+ABOUT_A_VOLUME = ("INV", "FOR", "CLK", "SEQ", "REC", "ING", "EVD", "DEV", "NET")
 BAD = sorted(path for kind in ABOUT_A_VOLUME for path in VECTORS.glob(f"F-{kind}-*/case*.json"))
 
 
@@ -87,6 +90,12 @@ def apply(fault: dict[str, Any], volume: ListedVolume, staging: MemoryStaging) -
             raise AssertionError(fault)
 
 
+def told_in(case: dict[str, Any]) -> Told | None:
+    if "told" not in case:
+        return None
+    return strict_json.parse(json.dumps(case["told"]).encode(), Told, max_bytes=1 << 16)
+
+
 def settings_of(case: dict[str, Any], site: DockingSite) -> DockingSettings:
     limits = Limits(max_entries=case["max_entries"]) if "max_entries" in case else Limits()
     profiles = tuple(one for one in site.settings.profiles if one.name == case["profile"])
@@ -112,6 +121,7 @@ async def docked(case: dict[str, Any], tmp_path: Path) -> AsyncIterator[tuple[Fi
             ports=site.ports,
             settings=settings_of(case, site),
             report=site.reported.append,
+            told=told_in(case),
         )
         manifests = await site.manifests()
         assert manifests

@@ -18,6 +18,7 @@ from edge_agent.docking import run_docking
 from edge_agent.ingest.division import PIECE_FILES
 from edge_agent.ingest.profile import Profile, parse_profile
 from edge_agent.ingest.progress import BayProgress
+from edge_agent.ingest.told import Told
 from edge_agent.ingest.volume import Volume
 from edge_agent.interrupted import close_interrupted_dockings
 from edge_agent.ports import DockingJournal, DockingOutcome, DockingPorts, DockingSettings
@@ -169,11 +170,13 @@ class DockingSite:
             piece_files=self.piece_files,
         )
 
-    async def dock(self, volume: Volume, bay: int = BAY) -> DockingOutcome:
-        return await self.dock_with(self.ports, volume, bay)
+    async def dock(
+        self, volume: Volume, bay: int = BAY, *, told: Told | None = None
+    ) -> DockingOutcome:
+        return await self.dock_with(self.ports, volume, bay, told=told)
 
     async def dock_with(
-        self, ports: DockingPorts, volume: Volume, bay: int = BAY
+        self, ports: DockingPorts, volume: Volume, bay: int = BAY, *, told: Told | None = None
     ) -> DockingOutcome:
         return await run_docking(
             volume,
@@ -181,6 +184,7 @@ class DockingSite:
             ports=ports,
             settings=self.settings,
             report=self._report,
+            told=told,
         )
 
     async def start(self) -> tuple[DockingOutcome, ...]:
