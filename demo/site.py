@@ -41,6 +41,8 @@ class SiteOptions:
         read_limit_bytes_s: A folder stands for a recorder behind USB; None reads at full speed.
         evidence: L1, L2 or L3.
         console_port: Tried first; another free one if it is taken.
+        usb_ports: The paths of each bay's connector; without any, bays are folders.
+        driver: Of all bays; with one that needs it, each has its serial port at `Site.port`.
         reconcile_s: How often dock and archive tell each other again what was not answered.
     """
 
@@ -49,6 +51,8 @@ class SiteOptions:
     evidence: str = "L2"
     sm3: bool = False
     console_port: int = 0
+    usb_ports: tuple[tuple[str, ...], ...] = ()
+    driver: str = "mass-storage"
     reconcile_s: int = 30
 
 
@@ -96,6 +100,10 @@ class Site:
     def bay(self, number: int) -> Path:
         """Return the folder that stands for what is docked in a bay."""
         return self.root / "bays" / str(number)
+
+    def port(self, number: int) -> Path:
+        """Return where the serial port of what is docked in a bay appears."""
+        return self.root / "ports" / str(number)
 
     def prepare(self) -> None:
         """Make folders, keys, certificates and configurations.
@@ -206,12 +214,7 @@ class Site:
         )
 
     def _edge_toml(self) -> str:
-        limit = self.options.read_limit_bytes_s
-        bays = "".join(
-            f'[[bays]]\nnumber = {number}\nsource = "directory"\npath = "bays/{number}"\n'
-            + (f"read_limit_bytes_s = {limit}\n\n" if limit else "\n")
-            for number in range(1, self.options.bays + 1)
-        )
+        bays = "".join(map(self._bay_toml, range(1, self.options.bays + 1)))
         return (
             f'dock = "{DOCK}"\ntimezone = "Asia/Shanghai"\nprofiles = "{PROFILES}"\n\n'
             f'[archive]\nmqtt_host = "127.0.0.1"\nmqtt_port = {self.dock_mqtt_port}\n'
@@ -224,8 +227,23 @@ class Site:
             f'[ingest]\nevidence = "{self.options.evidence}"\n'
             f"sm3 = {str(self.options.sm3).lower()}\n\n"
             f"[uplink]\nreconcile_s = {self.options.reconcile_s}\n\n"
-            '[control]\nsocket = "dock/control.socket"\n\n' + bays
+            '[control]\nsocket = "dock/control.socket"\n\n'
+            '[mount]\nuser = "root"\n\n' + bays
         )
+
+    def _bay_toml(self, number: int) -> str:
+        options = self.options
+        lines = ["[[bays]]", f"number = {number}", f'driver = "{options.driver}"']
+        if options.usb_ports:
+            ports = ", ".join(f'"{port}"' for port in options.usb_ports[number - 1])
+            lines += ['source = "usb"', f"ports = [{ports}]"]
+        else:
+            lines += ['source = "directory"', f'path = "bays/{number}"']
+            if options.driver != "mass-storage":
+                lines.append(f'control = "ports/{number}"')
+        if options.read_limit_bytes_s:
+            lines.append(f"read_limit_bytes_s = {options.read_limit_bytes_s}")
+        return "\n".join(lines) + "\n\n"
 
 
 def clear(root: Path, *, keep: Sequence[str] = ()) -> None:
