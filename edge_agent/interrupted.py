@@ -29,6 +29,8 @@ from protocol.findings import Finding, FindingCode
 from protocol.identifiers import ManifestId
 from protocol.manifest import ClockFacts, IncompleteReason
 
+# In an outcome; all of them are in the manifests.
+MOST_FINDINGS: Final = 1_000
 _NO_ZONE: Final = ZoneInfo("UTC")
 
 
@@ -191,6 +193,7 @@ class Said:
     known_manifest_ids: set[ManifestId] = field(default_factory=set)
     incomplete_files: int = 0
     findings: list[Finding] = field(default_factory=list)
+    findings_total: int = 0
 
     def add(self, content: Content, sealed: Iterable[ManifestId]) -> None:
         """Count what manifests that were sealed say."""
@@ -198,7 +201,9 @@ class Said:
         self.manifest_ids += sealed
         self.known_manifest_ids |= {known.manifest_id for known in settlement.known}
         self.incomplete_files += len(settlement.incomplete)
-        self.findings += (*content.findings, *settlement.findings)
+        found = (*content.findings, *settlement.findings)
+        self.findings_total += len(found)
+        self.findings += found[: max(0, MOST_FINDINGS - len(self.findings))]
 
     def outcome(
         self,
@@ -219,6 +224,7 @@ class Said:
             known_manifest_ids=frozenset(self.known_manifest_ids),
             incomplete_files=self.incomplete_files,
             findings=tuple(self.findings),
+            findings_total=self.findings_total,
         )
 
 

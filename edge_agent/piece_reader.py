@@ -185,12 +185,13 @@ class PieceReader:
             self._opened.device, {step.key.path for step, _ in unreadable}
         )
         rows = {row.file_id: row for row in known}
-        for step, file_id in unreadable:
+        # What has no row any more is another file now, and was read as that.
+        for step, row in [(step, rows[one]) for step, one in unreadable if one in rows]:
             if self._course.has_ended:
                 return
             self._teller.begin(step.key.path)
             try:
-                told = await self._docked.salvager.salvage(rows[file_id])
+                told = await self._docked.salvager.salvage(row)
             except (SourceChangedError, SourceUnsteadyError) as error:
                 self._note_unread(step, error)
             except SourceUnreadableError:

@@ -241,7 +241,8 @@ class DockingOutcome:
         known_manifest_ids: Earlier manifests that claim files which are still on the recorder:
             their receipts are needed as well before it may be released.
         incomplete_files: How many files are not claimed and should be.
-        findings: All of this docking.
+        findings: The first of this docking; all of them are in its manifests.
+        findings_total: How many there are.
         disk_faults: What our disk said, where a second try succeeded.
         lacking_bytes: How much more room would have let everything in.
         waits_for: What is taken next when there is room for it.
@@ -257,6 +258,7 @@ class DockingOutcome:
     known_manifest_ids: frozenset[ManifestId] = frozenset()
     incomplete_files: int = 0
     findings: tuple[Finding, ...] = ()
+    findings_total: int = 0
     disk_faults: tuple[str, ...] = ()
     lacking_bytes: int = 0
     waits_for: Need | None = None

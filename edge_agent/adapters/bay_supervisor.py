@@ -329,7 +329,7 @@ class BaySupervisor:
 
     async def _note(self, outcome: DockingOutcome) -> None:
         """Hand over what was sealed, and tell what a person must know; each thing once."""
-        self._face.show_end(findings=len(outcome.findings))
+        self._face.show_end(findings=outcome.findings_total)
         _log.info(
             "docking ended",
             bay=self._bay.number,

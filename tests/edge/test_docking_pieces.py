@@ -231,3 +231,31 @@ async def test_a_full_disk_is_said_once_for_all_pieces(tmp_path: Path) -> None:
     assert outcome.lacking_bytes == 3_000
     assert "3 files wait for room: 3000 bytes" in outcome.text
     assert told(manifests) == dict.fromkeys(PATHS[3:], IncompleteReason.NO_SPACE)
+
+
+async def test_an_outcome_holds_the_first_findings(site: DockingSite) -> None:
+    """A recorder full of strange files does not fill the dock's memory; the manifests have all."""
+    files = dict(CLIPS) | {b"odd/%04d" % number: Stored(content=b"x") for number in range(1_500)}
+    site.piece_files = 400
+
+    outcome = await site.dock(MemoryVolume(files=files))
+
+    told = [finding for one in await site.manifests() for finding in one.findings]
+    assert len(outcome.findings) == 1_000
+    assert outcome.findings_total == len(told)
+    assert [one.code for one in told].count(FindingCode.UNKNOWN_FILE) == 1_500
+
+
+async def test_a_bad_file_that_becomes_another_one_is_not_salvaged(site: DockingSite) -> None:
+    """Written anew while the rest was read, it is read as what it is now."""
+    bad = dataclasses.replace(CLIPS[0][1], bad_from=0)
+    volume = MemoryVolume(files=dict(CLIPS) | {PATHS[0]: bad})
+    whole = Stored(content=b"as it is now", mtime_ns=mtime_ns(HOURS[5]))
+    ports = dataclasses.replace(
+        site.ports, on_sealed=lambda: volume.files.update({PATHS[0]: whole})
+    )
+
+    outcome = await site.dock_with(ports, volume)
+
+    assert outcome.kind is OutcomeKind.ATTENTION
+    assert PATHS[0] in claimed(await site.manifests()).values()
