@@ -20,7 +20,11 @@ demo: packages-demo venv-demo assets ## set up and run the main job; ARGS=--once
 
 .PHONY: test
 test: packages-test venv-dev assets ## set up and run the whole suite; ARGS are pytest's
-	@$(PY) -m pytest -n $(JOBS) $(ARGS) tests
+	@$(PY) -m pytest -n $(JOBS) --ignore tests/hardware $(ARGS) tests
+
+.PHONY: test-hardware
+test-hardware: packages-hardware venv-dev assets ## a real kernel and real USB in QEMU; ARGS are pytest's
+	@$(PY) -m pytest -p no:xdist $(ARGS) tests/hardware
 
 .PHONY: check
 check: packages-python venv-dev ## lint, format, types, import contracts, generated files
@@ -44,12 +48,12 @@ soak: packages-test venv-dev assets ## everything at random for half an hour and
 .PHONY: clean
 clean: ## remove everything that these targets made
 	@for made in .demo .soak; do if [[ -d $$made ]]; then chmod -R u+w $$made; fi; done
-	@rm -rf .venv .demo .soak dist build bench/results server_agent/console/static/vendor
+	@rm -rf .venv .demo .soak dist build bench/results .hardware server_agent/console/static/vendor
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name .git -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 # Steps of the targets above. Each looks first, and says one line when it has something to do.
-.PHONY: packages-python packages-demo packages-bench packages-test venv-demo venv-dev venv-peers assets
-packages-python packages-demo packages-bench packages-test: packages-%: ; @scripts/system-packages $*
+.PHONY: packages-python packages-demo packages-bench packages-test packages-hardware venv-demo venv-dev venv-peers assets
+packages-python packages-demo packages-bench packages-test packages-hardware: packages-%: ; @scripts/system-packages $*
 venv-demo venv-dev venv-peers: venv-%: ; @scripts/venv $*
 assets: ; @scripts/console-assets

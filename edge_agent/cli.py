@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from edge_agent import doctor_cli, map_cli
 from edge_agent.adapters.control_socket import Command, ask
 from edge_agent.adapters.presences import check_drivers
 from edge_agent.adapters.status_text import needs_attention, printable, render_status
@@ -18,7 +19,6 @@ from edge_agent.adapters.vitals import AGENT
 from edge_agent.app import run_agent
 from edge_agent.config import DEFAULT_PATH, Check, EdgeConfig, check_config, load_config
 from edge_agent.errors import AgentNotRunningError, ConfigUnreadableError, EdgeError
-from edge_agent.map_cli import EXAMPLES, add_arguments, map_bays
 from protocol import strict_json
 from protocol.errors import ProtocolError
 from runtime.errors import RuntimeFault
@@ -38,7 +38,8 @@ exit status:
   3  the agent is not running
 """
 _EXAMPLES: Final = {
-    "map-bays": EXAMPLES,
+    "map-bays": map_cli.EXAMPLES,
+    "doctor": doctor_cli.EXAMPLES,
     "run": """\
 examples:
   edge-agent run                              with /etc/bayward/edge.toml, as the systemd unit does
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _do(options: argparse.Namespace) -> int:
     if options.command == "map-bays":  # before there is a configuration
-        return map_bays(options)
+        return map_cli.map_bays(options)
     return _COMMANDS[options.command](_load(options.config), options)
 
 
@@ -158,7 +159,12 @@ def _check_line(check: Check) -> str:
     return f"✗ {check.name}: {printable(check.problem)}; {check.remedy}"
 
 
-_COMMANDS: Final = {"run": _run, "status": _status, "check-config": _check_config}
+_COMMANDS: Final = {
+    "run": _run,
+    "status": _status,
+    "check-config": _check_config,
+    "doctor": doctor_cli.examine,
+}
 
 
 def _complain(code: str, what: str, remedy: str | None = None) -> int:
@@ -182,6 +188,7 @@ def _parser() -> argparse.ArgumentParser:
         ("run", "take footage until stopped"),
         ("status", "show what the running agent is doing"),
         ("check-config", "look at the configuration and at this machine, and say what is wrong"),
+        ("doctor", "look at everything that a technician would, and say what to do"),
         ("map-bays", "find out which USB port is which bay, by plugging something into each"),
     ):
         command = commands.add_parser(
@@ -197,7 +204,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help="one JSON object a line")
             command.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
         if name == "map-bays":
-            add_arguments(command)
+            map_cli.add_arguments(command)
+        if name == "doctor":
+            doctor_cli.add_arguments(command)
     return parser
 
 

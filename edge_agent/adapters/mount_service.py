@@ -86,7 +86,10 @@ class MountService:
                 if uid != self._client_uid:
                     _log.warning("a stranger asked", uid=uid)
                     return
-                reply = self._act(connection.recv(MAX_REQUEST_BYTES + 1))
+                asked = connection.recv(MAX_REQUEST_BYTES + 1)
+                if not asked:
+                    return  # somebody looked whether we are here
+                reply = self._act(asked)
                 connection.sendall(encode(reply))
         except OSError as error:
             _log.warning("a request was not answered", reason=str(error))

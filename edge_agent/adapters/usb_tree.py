@@ -78,6 +78,11 @@ class UsbTree:
         ports = [port for name in _names(self._devices) if (port := parse_port(name)) is not None]
         return tuple(self._device(port) for port in sorted(ports, key=order_of))
 
+    def has_hub_of(self, port: PortPath) -> bool:
+        """Return whether the bus or hub is there that a port is one of."""
+        parent, dot, _ = port.rpartition(".")
+        return (self._devices / (parent if dot else f"usb{port.partition('-')[0]}")).exists()
+
     def peer_of(self, port: PortPath) -> PortPath | None:
         """Return the other path of the same connector, if it has one for each speed."""
         parent, _, number = port.rpartition("." if "." in port else "-")

@@ -1,0 +1,218 @@
+"""One virtual machine: started, asked to run programs, given USB devices, and cut off."""
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, Self
+
+from tests.hardware.kernel import BootFiles
+
+# Everything is emulated, on a machine that has other things to do.
+BOOT_TIMEOUT_S: Final = 300.0
+ANSWER_TIMEOUT_S: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What came of a command in the guest."""
+
+    status: int
+    out: str
+    err: str
+
+
+class _JsonLines:
+    """JSON objects, a line each, over a socket."""
+
+    def __init__(self, path: Path, *, patience_s: float) -> None:
+        deadline_s = time.monotonic() + patience_s
+        while True:
+            self._socket = socket.socket(socket.AF_UNIX)
+            try:
+                self._socket.connect(str(path))
+                break
+            except OSError:
+                self._socket.close()
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(0.05)  # QEMU makes its sockets when it starts: nothing tells when
+        self._held = b""
+
+    def send(self, message: dict[str, Any]) -> None:
+        self._socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self, *, timeout_s: float) -> dict[str, Any]:
+        self._socket.settimeout(timeout_s)
+        while b"\n" not in self._held:
+            more = self._socket.recv(65_536)
+            if not more:
+                raise EOFError("the machine is gone")
+            self._held += more
+        line, _, self._held = self._held.partition(b"\n")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Machine:
+    """A guest that shares this machine's root, read-only, and keeps nothing."""
+
+    def __init__(self, boot: BootFiles, folder: Path, *, disks: Sequence[Path] = ()) -> None:
+        """Boot.
+
+        Args:
+            boot: What QEMU boots.
+            folder: For sockets and logs; its path is short.
+            disks: Raw images that the guest has as /dev/vda and so on; they outlive it.
+        """
+        self._folder = folder
+        self._numbers = count(1)
+        self.console = folder / "console.log"
+        qmp, line = folder / "qmp", folder / "line"
+        for path in (qmp, line):
+            path.unlink(missing_ok=True)
+        drives = [
+            word
+            for number, disk in enumerate(disks)
+            for word in (
+                *("-blockdev", f"raw,node-name=disk{number},file.driver=file,file.filename={disk}"),
+                *("-device", f"virtio-blk-pci,drive=disk{number}"),
+            )
+        ]
+        command = [
+            *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"),
+            *("-m", "3072", "-display", "none", "-nodefaults", "-no-reboot"),
+            *("-kernel", str(boot.kernel), "-initrd", str(boot.initrd)),
+            *("-append", "console=ttyS0 panic=-1 quiet mitigations=off"),
+            *("-serial", f"file:{self.console}"),
+            *("-qmp", f"unix:{qmp},server=on,wait=off"),
+            *("-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"),
+            *("-device", "virtio-9p-pci,fsdev=host,mount_tag=host"),
+            *("-device", "virtio-serial-pci"),
+            *("-chardev", f"socket,id=line,path={line},server=on,wait=off"),
+            *("-device", "virtserialport,chardev=line,name=line"),
+            *("-device", "qemu-xhci,id=usb,p2=8,p3=8"),
+            *drives,
+        ]
+        self._log = (folder / "qemu.log").open("ab")
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
+        try:
+            self._qmp = _JsonLines(qmp, patience_s=60)
+            self._qmp.receive(timeout_s=60)
+            self._qmp_ask("qmp_capabilities")
+            self._line = _JsonLines(line, patience_s=60)
+            self.release = str(self._line.receive(timeout_s=BOOT_TIMEOUT_S)["ready"])
+        except BaseException:
+            self.cut_power()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut_power()
+
+    def run(self, *command: str, timeout_s: float = 240.0) -> Ran:
+        """Run a command in the guest to its end."""
+        self._line.send({"command": command, "timeout_s": timeout_s})
+        told = self._line.receive(timeout_s=timeout_s + 60)
+        return Ran(status=told["status"], out=told["out"], err=told["err"])
+
+    def sh(self, script: str, *, timeout_s: float = 240.0) -> str:
+        """Run a shell script that must succeed, and return what it printed."""
+        ran = self.run("sh", "-ec", script, timeout_s=timeout_s)
+        assert ran.status == 0, f"{script}\n{ran.out}{ran.err}"
+        return ran.out
+
+    def start(self, *command: str, log: str) -> int:
+        """Begin a command in the guest that goes on; return its process id."""
+        self._line.send({"command": command, "background": True, "log": log})
+        return int(self._line.receive(timeout_s=ANSWER_TIMEOUT_S)["pid"])
+
+    def until(self, script: str, *, timeout_s: float = 240.0) -> str:
+        """Return what a shell script prints as soon as it succeeds, tried again and again there."""
+        loop = f"until {{ {script}; }} 2>/dev/null; do sleep 0.2; done"
+        return self.sh(loop, timeout_s=timeout_s)
+
+    def plug(self, image: Path, port: str, *, serial: str = "17") -> str:
+        """Plug in a USB disk; return its name for `pull`."""
+        name = f"stick{next(self._numbers)}"
+        self._qmp_ask(
+            "blockdev-add",
+            {
+                "driver": "raw",
+                "node-name": f"{name}-image",
+                "file": {"driver": "file", "filename": str(image)},
+            },
+        )
+        self._qmp_ask(
+            "device_add",
+            {
+                "driver": "usb-storage",
+                "id": name,
+                "bus": "usb.0",
+                "port": port,
+                "serial": serial,
+                "drive": f"{name}-image",
+            },
+        )
+        return name
+
+    def plug_device(self, driver: str, port: str, **facts: str) -> str:
+        """Plug in another USB device."""
+        name = f"device{next(self._numbers)}"
+        self._qmp_ask(
+            "device_add", {"driver": driver, "id": name, "bus": "usb.0", "port": port} | facts
+        )
+        return name
+
+    def plug_serial(self, terminal: Path, port: str) -> str:
+        """Plug in a USB serial adapter whose other end is a terminal of this machine."""
+        chardev = f"terminal{next(self._numbers)}"
+        backend = {"type": "serial", "data": {"device": str(terminal)}}
+        self._qmp_ask("chardev-add", {"id": chardev, "backend": backend})
+        return self.plug_device("usb-serial", port, chardev=chardev)
+
+    def pull(self, name: str) -> None:
+        """Pull a device out, whoever uses it."""
+        self._qmp_ask("device_del", {"id": name})
+        if name.startswith("stick"):
+            self._forget_image(f"{name}-image")
+
+    def cut_power(self) -> None:
+        """End the machine as a power cut does: nothing is written any more."""
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+        for line in (getattr(self, "_qmp", None), getattr(self, "_line", None)):
+            if line is not None:
+                line.close()
+
+    def _forget_image(self, node: str) -> None:
+        # It is in use until the guest has let go of the device.
+        deadline_s = time.monotonic() + 60
+        while True:
+            told = self._qmp_tell("blockdev-del", {"node-name": node})
+            if "error" not in told or time.monotonic() > deadline_s:
+                assert "error" not in told, told
+                return
+            time.sleep(0.05)
+
+    def _qmp_ask(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
+        told = self._qmp_tell(command, arguments or {})
+        assert "error" not in told, f"{command}: {told}"
+        return told["return"]
+
+    def _qmp_tell(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        self._qmp.send({"execute": command, "arguments": arguments})
+        while True:
+            told = self._qmp.receive(timeout_s=60)
+            if "event" not in told:
+                return told
