@@ -64,6 +64,7 @@ CREATE TABLE file (
 CREATE INDEX file_by_digest ON file (model, serial, sha256);
 CREATE INDEX file_by_manifest ON file (manifest_id);
 CREATE INDEX file_by_state ON file (state);
+CREATE INDEX file_by_same_as ON file (same_as) WHERE same_as IS NOT NULL;
 
 -- Parts of copying files that were read around what could not be: salvaged/<file_id>, at the same offsets.
 CREATE TABLE salvaged_range (

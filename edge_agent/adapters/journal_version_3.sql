@@ -1,4 +1,4 @@
--- From version 2 to 3: what recorders told over their serial ports.
+-- From version 2 to 3: what recorders told over their serial ports; and who leans on a copy is found at once.
 
 -- What a docking's recorder told over its serial port, before it became a disk.
 CREATE TABLE talk (
@@ -13,3 +13,4 @@ CREATE TABLE recorder_clock (
     drift_ms      INTEGER,
     noted_at_ms   INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX file_by_same_as ON file (same_as) WHERE same_as IS NOT NULL;

@@ -374,3 +374,22 @@ async def test_a_migration_that_was_cut_off_begins_again(tmp_path: Path) -> None
         [(version,)] = await journal.connection.execute_fetchall("PRAGMA user_version")
 
     assert version == VERSION
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 1 FROM file WHERE same_as = 'x' AND state NOT IN ('archived', 'freed')",
+        "DELETE FROM file WHERE file_id = 'x' AND state = 'copying'",
+        "SELECT 1 FROM file WHERE model = 'm' AND serial = 's' AND path IN (x'00', x'01')",
+        "SELECT 1 FROM file WHERE model = 'm' AND serial = 's' AND sha256 IN ('x', 'y')",
+        "SELECT 1 FROM file WHERE state = 'archived' LIMIT 100",
+        "SELECT 1 FROM salvaged_range WHERE file_id IN ('x')",
+    ],
+)
+async def test_no_question_reads_all_files(journal: Journal, statement: str) -> None:
+    """A dock has seen 100,000 files of a recorder: what is asked for each has an index."""
+    rows = await journal.connection.execute_fetchall(f"EXPLAIN QUERY PLAN {statement}")
+
+    assert rows
+    assert not [row["detail"] for row in rows if row["detail"].startswith("SCAN")]
