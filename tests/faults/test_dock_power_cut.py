@@ -5,6 +5,9 @@ from datetime import timedelta
 from random import Random
 from typing import Final
 
+import pytest
+
+from edge_agent.ingest.division import PIECE_FILES
 from edge_agent.ingest.salvage import SECTOR_BYTES
 from edge_agent.ports import OutcomeKind
 from protocol.digest import sha256_hex
@@ -34,15 +37,18 @@ OPERATIONS: Final = {
 PLACES: Final = {"partial", "files", "journal-number", "journal.sqlite", "journal.sqlite-wal"}
 
 
-def a_dock(disk: FaultDisk) -> FaultyDock:
+def a_dock(disk: FaultDisk, *, piece_files: int = PIECE_FILES) -> FaultyDock:
     """Return a new dock on an empty disk, and the recorder in it."""
     disk.reset()
-    return FaultyDock(disk=disk, volume=MemoryVolume(files=FILES, chunk_bytes=CHUNK_BYTES))
+    volume = MemoryVolume(files=FILES, chunk_bytes=CHUNK_BYTES)
+    return FaultyDock(disk=disk, volume=volume, piece_files=piece_files)
 
 
-async def points_of_a_docking(disk: FaultDisk, chance: Random) -> list[CrashPoint]:
+async def points_of_a_docking(
+    disk: FaultDisk, chance: Random, *, piece_files: int = PIECE_FILES
+) -> list[CrashPoint]:
     """Dock undisturbed, and return where to cut the power another time."""
-    assert await a_dock(disk).run()
+    assert await a_dock(disk, piece_files=piece_files).run()
     trace = disk.mutations()
     assert {traced.operation for traced in trace} >= OPERATIONS
     assert {place_of(path) for traced in trace for path in traced.paths} >= PLACES
@@ -62,10 +68,14 @@ async def check_it_ends_well(dock: FaultyDock) -> None:
     assert not dock.strays()
 
 
-async def test_a_power_cut_at_any_operation(disk: FaultDisk, seed: int) -> None:
-    """Cut once anywhere, nothing acknowledged is lost, and the next docking completes it."""
-    for point in await points_of_a_docking(disk, Random(seed)):
-        dock = a_dock(disk)
+@pytest.mark.parametrize("piece_files", [PIECE_FILES, 1])
+async def test_a_power_cut_at_any_operation(disk: FaultDisk, seed: int, piece_files: int) -> None:
+    """Cut once anywhere, nothing acknowledged is lost, and the next docking completes it.
+
+    Likewise of a recorder that is sealed piece by piece.
+    """
+    for point in await points_of_a_docking(disk, Random(seed), piece_files=piece_files):
+        dock = a_dock(disk, piece_files=piece_files)
         cut_at(disk, point)
         assert not await dock.run(), point
         dock.restart()

@@ -24,6 +24,7 @@ from edge_agent.adapters.salvage_disk import SalvageDisk
 from edge_agent.adapters.staging_disk import StagingDisk
 from edge_agent.adapters.staging_way import Way
 from edge_agent.adapters.storage_check import clear_staging, pair_storage
+from edge_agent.ingest.division import PIECE_FILES
 from edge_agent.ports import DockingJournal, DockingOutcome
 from protocol.envelope import keyring
 from protocol.manifest import EvidenceLevel
@@ -126,6 +127,7 @@ class FaultyDock:
     evidence_level: EvidenceLevel = EvidenceLevel.L2
     checkpoint_bytes: int = CHUNK_BYTES
     small_bytes: int = 0
+    piece_files: int = PIECE_FILES
     told: Acknowledged = field(default_factory=Acknowledged)
     outcomes: list[DockingOutcome] = field(default_factory=list)
 
@@ -201,6 +203,7 @@ class FaultyDock:
                 evidence_level=self.evidence_level,
                 checkpoint_bytes=self.checkpoint_bytes,
                 small_bytes=self.small_bytes,
+                piece_files=self.piece_files,
             )
             listening = ListeningJournal(journal, self.told)
             site.use_journal(cast("DockingJournal", listening))
