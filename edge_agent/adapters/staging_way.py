@@ -15,8 +15,8 @@ from runtime.uncached import DiskMode, ModeFigure, measure_modes
 _DOUBT: Final = 1.25
 _FROM_LEAST_PROCESSOR_TIME: Final = (DiskMode.DIRECT, DiskMode.DONTCACHE, DiskMode.BUFFERED)
 
-# Each bay fills one; those on their way to the disk and back are shared: the disk takes no more.
-_BLOCKS_OF_A_BAY: Final = 1
+# Each bay fills one, and has one on its way to the disk and back; the others are whose they are.
+_BLOCKS_OF_A_BAY: Final = 2
 _MORE_BLOCKS: Final = 24
 
 _log = structlog.get_logger(__name__)

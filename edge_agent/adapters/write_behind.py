@@ -30,8 +30,8 @@ from runtime.uncached import (
     write_block,
 )
 
-# Of blocks that nobody uses; one file that is copied has as many on their way.
-_MOST_FREE: Final = 8
+# Of blocks that nobody uses: so much memory stays with a dock that has nothing to do.
+_MOST_FREE: Final = 32
 # Blocks that wait to be written, or to be hashed, beside the one that is being filled.
 _AHEAD: Final = 2
 
