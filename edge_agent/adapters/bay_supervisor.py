@@ -24,7 +24,7 @@ from edge_agent.adapters.vitals import Vitals
 from edge_agent.bay.machine import BayEvent
 from edge_agent.docking import run_docking
 from edge_agent.drivers.dialog import StepReport
-from edge_agent.errors import DriverError, SourceVanishedError
+from edge_agent.errors import DriverError, MountError, SourceVanishedError
 from edge_agent.ingest.progress import BayProgress
 from edge_agent.one_thread import OneThread
 from edge_agent.ports import DockingOutcome, DockingPorts, DockingSettings, OutcomeKind
@@ -283,7 +283,7 @@ class BaySupervisor:
                 await self._presence.remember_content()
             except SourceVanishedError as error:
                 return DockingOutcome(kind=OutcomeKind.LEFT, text=str(error))
-            except DriverError as error:
+            except (DriverError, MountError) as error:
                 return DockingOutcome(kind=OutcomeKind.ATTENTION, code=error.code, text=str(error))
             must_wait = self._parts.room.must_wait(self._bay.number)
             try:

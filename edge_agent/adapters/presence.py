@@ -43,6 +43,7 @@ class Presence(Protocol):
 
         Raises:
             DriverError: The talk failed, or no volume came.
+            MountError: The volume is there and cannot be mounted.
             SourceVanishedError: The recorder left.
         """
 

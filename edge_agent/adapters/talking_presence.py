@@ -100,7 +100,8 @@ class TalkingPresence:
         """Have the volume appear, by talking to the recorder if it is not there.
 
         Raises:
-            DriverError: The talk failed, or no volume came.
+            DriverError: The talk failed, or no volume came, or none that can be read.
+            MountError: The volume is there and cannot be mounted.
             SourceVanishedError: The recorder left.
         """
         if self._volume is None:
@@ -116,6 +117,10 @@ class TalkingPresence:
                 raise VolumeMissingError(text) from None
             finally:
                 self._is_expected = False
+        if self._volume is not None and self._volume.problem is not None:
+            code, text = self._volume.problem
+            raise VolumeMissingError(f"{code}: {text}")
+        await self._volumes.ready(report)
         return self._told
 
     async def changes(self) -> AsyncIterator[Arrived | Left]:
@@ -176,7 +181,7 @@ class TalkingPresence:
     async def _look_at_volumes(self) -> None:
         async for change in self._volumes.changes():
             self._volume = change if isinstance(change, Arrived) else None
-            if isinstance(change, Arrived) and change.problem is None:
+            if isinstance(change, Arrived):
                 self._came.set()
             else:
                 self._came.clear()

@@ -21,7 +21,7 @@ from edge_agent.adapters.joined_volume import JoinedVolume
 from edge_agent.adapters.presence import Arrived, Left
 from edge_agent.adapters.usb_tree import Disk, UsbTree
 from edge_agent.drivers.dialog import StepReport
-from edge_agent.errors import MountServiceError, SourceVanishedError
+from edge_agent.errors import MountRefusedError, MountServiceError, SourceVanishedError
 from edge_agent.mounting.messages import Reply
 from edge_agent.one_thread import OneThread
 
@@ -100,7 +100,17 @@ class UsbPresence:
         """Nothing: what is mounted read-only from a disk does not change under us."""
 
     async def ready(self, report: Callable[[StepReport], None]) -> None:
-        """Nothing: a disk that has come is mounted already."""
+        """Have the disks mounted again if edge-mount, started anew, has taken the mounts away.
+
+        Raises:
+            MountRefusedError: They cannot be.
+        """
+        del report  # nobody has to be asked
+        if not self._roots or await self._thread.run(self._is_mounted):
+            return
+        problem = await self._mount()
+        if problem is not None:
+            raise MountRefusedError(f"{problem[0]}: {problem[1]}")
 
     def mount(
         self, *, read_limit_bytes_s: int | None = None
@@ -177,6 +187,10 @@ class UsbPresence:
             left_s = self._pace.poll_s if deadline_s is None else deadline_s - loop.time()
             await self._wait(hint, max(0.0, min(self._pace.poll_s, left_s)))
         return False
+
+    def _is_mounted(self) -> bool:
+        # It removes the folder with the mount.
+        return all(root.is_dir() for root in self._roots)
 
     async def _look(self) -> tuple[Disk, ...]:
         return await self._thread.run(partial(self._tree.disks_at, self._ports))

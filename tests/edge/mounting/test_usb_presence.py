@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from edge_agent.adapters.presence import Arrived, Left
 from edge_agent.adapters.usb_presence import FLAPPING, UsbPace, UsbPresence, kernel_hints
 from edge_agent.adapters.usb_tree import BlockDevice, UsbTree
-from edge_agent.errors import MountServiceError, SourceVanishedError
+from edge_agent.errors import MountRefusedError, MountServiceError, SourceVanishedError
 from edge_agent.mounting.messages import MountedVolume, Reply
 from edge_agent.mounting.superblock import FileSystemKind
 from edge_agent.one_thread import OneThread
@@ -199,6 +200,32 @@ async def test_a_hint_makes_the_next_look_come_sooner(tmp_path: Path) -> None:
 
     assert await arriving == Arrived()
     await bay.changes.aclose()
+
+
+async def test_edge_mount_that_was_started_anew(bay: Bay) -> None:
+    """It takes all mounts away: the next try to read the recorder has it mounted again."""
+    bay.plug()
+    await bay.next()
+    shutil.rmtree(bay.mounter.folder)
+
+    await bay.presence.ready(lambda _: None)
+
+    with bay.presence.mount() as volume:
+        assert [entry.path for entry in volume.entries()] == [b"clip"]
+    assert bay.mounter.said == ["mount", "mount"]
+
+
+async def test_edge_mount_that_was_started_anew_and_cannot(bay: Bay) -> None:
+    """What it says then is what the bay shows; what is mounted is not mounted again."""
+    bay.plug()
+    await bay.next()
+    await bay.presence.ready(lambda _: None)
+    assert bay.mounter.said == ["mount"]
+    shutil.rmtree(bay.mounter.folder)
+    bay.mounter.answers = [REFUSED]
+
+    with pytest.raises(MountRefusedError, match="E-MNT-103"):
+        await bay.presence.ready(lambda _: None)
 
 
 async def test_closed_it_leaves_nothing_mounted(bay: Bay) -> None:
