@@ -39,6 +39,8 @@ def loop_disk(image: Path) -> Iterator[BlockDevice]:
             size_bytes=image.stat().st_size,
         )
     finally:
+        # The device is used again by whoever wants a disk next: it stays as it was set.
+        run("blockdev", "--setrw", node)
         run("losetup", "--detach", node)
 
 
