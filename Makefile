@@ -45,6 +45,10 @@ bench: packages-bench venv-dev venv-peers assets ## the measured figures beside 
 soak: packages-test venv-dev assets ## everything at random for half an hour and 1,000 kills; ARGS=--faults for hours of disk faults first
 	@$(PY) -m soak $(ARGS)
 
+.PHONY: bundle
+bundle: packages-bundle venv-dev assets ## one file that installs all on Debian 12 without network, in dist/; ARGS='--arch amd64'
+	@$(PY) -m bundle $(ARGS)
+
 .PHONY: clean
 clean: ## remove everything that these targets made
 	@for made in .demo .soak; do if [[ -d $$made ]]; then chmod -R u+w $$made; fi; done
@@ -53,7 +57,7 @@ clean: ## remove everything that these targets made
 	@find . -name .git -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 # Steps of the targets above. Each looks first, and says one line when it has something to do.
-.PHONY: packages-python packages-demo packages-bench packages-test packages-hardware venv-demo venv-dev venv-peers assets
-packages-python packages-demo packages-bench packages-test packages-hardware: packages-%: ; @scripts/system-packages $*
+.PHONY: packages-python packages-demo packages-bench packages-test packages-bundle packages-hardware venv-demo venv-dev venv-peers assets
+packages-python packages-demo packages-bench packages-test packages-bundle packages-hardware: packages-%: ; @scripts/system-packages $*
 venv-demo venv-dev venv-peers: venv-%: ; @scripts/venv $*
 assets: ; @scripts/console-assets

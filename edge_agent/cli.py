@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from edge_agent import doctor_cli, map_cli
+from edge_agent import doctor_cli, map_cli, provision_cli
 from edge_agent.adapters.control_socket import Command, ask
 from edge_agent.adapters.presences import check_drivers
 from edge_agent.adapters.status_text import needs_attention, printable, render_status
@@ -39,6 +39,7 @@ exit status:
 """
 _EXAMPLES: Final = {
     "map-bays": map_cli.EXAMPLES,
+    "provision": provision_cli.EXAMPLES,
     "doctor": doctor_cli.EXAMPLES,
     "run": """\
 examples:
@@ -97,8 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _do(options: argparse.Namespace) -> int:
-    if options.command == "map-bays":  # before there is a configuration
+    # Before there is a configuration.
+    if options.command == "map-bays":
         return map_cli.map_bays(options)
+    if options.command == "provision":
+        return provision_cli.provision_from(options)
     return _COMMANDS[options.command](_load(options.config), options)
 
 
@@ -190,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
         ("check-config", "look at the configuration and at this machine, and say what is wrong"),
         ("doctor", "look at everything that a technician would, and say what to do"),
         ("map-bays", "find out which USB port is which bay, by plugging something into each"),
+        ("provision", "take in the USB key that makes this machine a dock"),
     ):
         command = commands.add_parser(
             name,
@@ -205,6 +210,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
         if name == "map-bays":
             map_cli.add_arguments(command)
+        if name == "provision":
+            provision_cli.add_arguments(command)
         if name == "doctor":
             doctor_cli.add_arguments(command)
     return parser

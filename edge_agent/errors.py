@@ -289,6 +289,24 @@ class ConfigUnreadableError(EdgeError):
     retry = Retry.NEVER
 
 
+class ProvisioningError(EdgeError):
+    """Base of what keeps a USB key from making this machine a dock."""
+
+    retry = Retry.NEVER
+
+
+class AlreadyDockError(ProvisioningError):
+    """This machine has a configuration, which no USB key replaces."""
+
+    code = "E-PRV-101"
+
+
+class UnusableDockKeyError(ProvisioningError):
+    """A USB key does not say what a dock needs, or this machine cannot be that dock."""
+
+    code = "E-PRV-102"
+
+
 class DriverError(EdgeError):
     """Base of errors while talking to a recorder; none of them names a password."""
 

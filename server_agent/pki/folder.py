@@ -100,6 +100,7 @@ class PkiFolder:
             self._tls(ARCHIVE, validity, role=both, hosts=hosts),
             self._signing(ARCHIVE, validity),
             self._tls(CONSOLE, validity, role=TlsRole.CLIENT, hosts=[CONSOLE]),
+            self._tls(CONSOLE, validity, role=TlsRole.SERVER, hosts=hosts, stem="web"),
         ]
 
     def issue_dock(self, dock: DockId, now_utc: datetime, *, days: int = LEAF_DAYS) -> list[Kept]:
@@ -142,11 +143,19 @@ class PkiFolder:
             )
         return Authority(_read_certificate(self.ca), _read_tls_key(path))
 
-    def _tls(self, name: str, validity: Validity, *, role: TlsRole, hosts: Sequence[str]) -> Kept:
+    def _tls(
+        self,
+        name: str,
+        validity: Validity,
+        *,
+        role: TlsRole,
+        hosts: Sequence[str],
+        stem: str = "tls",
+    ) -> Kept:
         authority = self.authority()
         wanted = [general_name(host) for host in hosts]
-        key = self._key(f"{name}/tls.key", new_tls_key, _read_tls_key)
-        path = self.directory / name / "tls.pem"
+        key = self._key(f"{name}/{stem}.key", new_tls_key, _read_tls_key)
+        path = self.directory / name / f"{stem}.pem"
         kept = self._kept(
             path,
             lambda: authority.issue_tls(name, key.public_key(), validity, role=role, hosts=hosts),

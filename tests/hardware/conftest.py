@@ -1,6 +1,5 @@
 """One guest for all tests of a module; each test has bays of its own."""
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from tests.hardware.kernel import BootFiles, boot_files
 
 @pytest.fixture(scope="session")
 def boot() -> BootFiles:
-    return boot_files(Path(sys.executable))
+    return boot_files()
 
 
 @pytest.fixture(scope="module")

@@ -47,8 +47,22 @@ mount -t devpts devpts /new/dev/pts
 mount -t tmpfs tmpfs /new/dev/shm
 ip link set lo up
 cd {root}
-exec switch_root /new /bin/sh -c 'cd {root} && exec {python} -m tests.hardware.guest'
+exec switch_root /new /bin/sh {root}/tests/hardware/guest.sh
 """
+# A Debian of its own on /dev/vda, whose first program is its own, too.
+_INIT_DISK: Final = """\
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+for module in {modules}; do insmod /modules/$module || echo "no $module"; done
+mkdir -p /new
+mount -t ext4 /dev/vda /new || sh
+for folder in proc sys dev; do mount --move /$folder /new/$folder; done
+exec switch_root /new /sbin/init
+"""
+_DISK_MODULES: Final = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,20 +73,37 @@ class BootFiles:
     initrd: Path
 
 
-def boot_files(python: Path) -> BootFiles:
-    """Return the kernel and an initial file system that starts our guest.
+def boot_files() -> BootFiles:
+    """Return the kernel and an initial file system that makes this machine's root the guest's."""
+    tree = kernel_tree()
+    return BootFiles(kernel=_kernel(tree), initrd=_initrd(modules(tree), _MODULES, _INIT))
 
-    Args:
-        python: Of the environment that has our programs; at the same place in the guest.
-    """
+
+def disk_boot_files() -> BootFiles:
+    """Return the kernel and an initial file system that starts the Debian on the first disk."""
+    tree = kernel_tree()
+    return BootFiles(kernel=_kernel(tree), initrd=_initrd(modules(tree), _DISK_MODULES, _INIT_DISK))
+
+
+def kernel_tree() -> Path:
+    """Return the folder into which Debian's newest kernel was unpacked."""
     CACHE.mkdir(exist_ok=True)
     package = _package()
     tree = CACHE / package.stem
     if not tree.exists():
         _extract(package, tree)
+    return tree
+
+
+def modules(tree: Path) -> Path:
+    """Return the folder of the kernel's modules."""
+    [found] = (tree / "lib/modules").iterdir()
+    return found
+
+
+def _kernel(tree: Path) -> Path:
     [kernel] = (tree / "boot").glob("vmlinuz-*")
-    [modules] = (tree / "lib/modules").iterdir()
-    return BootFiles(kernel=kernel, initrd=_initrd(modules, python))
+    return kernel
 
 
 def _package() -> Path:
@@ -90,15 +121,14 @@ def _extract(package: Path, tree: Path) -> None:
     making = tree.with_name(f"{tree.name}.making")
     shutil.rmtree(making, ignore_errors=True)
     _run("dpkg-deb", "-x", str(package), str(making))
-    [modules] = (making / "lib/modules").iterdir()
-    _run("busybox", "depmod", "-b", str(making), modules.name)
+    _run("busybox", "depmod", "-b", str(making), modules(making).name)
     making.rename(tree)
 
 
-def _initrd(modules: Path, python: Path) -> Path:
-    files = list(dict.fromkeys(_with_needs(modules, _MODULES)))
-    init = _INIT.format(modules=" ".join(file.name for file in files), root=_ROOT, python=python)
-    key = hashlib.sha256("\n".join([init, str(modules), *map(str, files)]).encode()).hexdigest()
+def _initrd(folder_of_modules: Path, names: Iterable[str], script: str) -> Path:
+    files = list(dict.fromkeys(_with_needs(folder_of_modules, names)))
+    init = script.format(modules=" ".join(file.name for file in files), root=_ROOT)
+    key = hashlib.sha256("\n".join([init, *map(str, files)]).encode()).hexdigest()
     image = CACHE / f"initrd-{key[:16]}.cpio"
     if image.exists():
         return image
@@ -124,19 +154,19 @@ def _initrd(modules: Path, python: Path) -> Path:
     return making.rename(image)
 
 
-def _with_needs(modules: Path, names: Iterable[str]) -> Iterator[Path]:
+def _with_needs(folder: Path, names: Iterable[str]) -> Iterator[Path]:
     """Yield the files of modules, each after those that it needs."""
     needs: dict[str, tuple[str, list[str]]] = {}
-    for line in (modules / "modules.dep").read_text().splitlines():
+    for line in (folder / "modules.dep").read_text().splitlines():
         file, _, others = line.partition(":")
         needs[_name(file)] = (file, others.split())
-    built_in = {_name(line) for line in (modules / "modules.builtin").read_text().splitlines()}
+    built_in = {_name(line) for line in (folder / "modules.builtin").read_text().splitlines()}
     for name in names:
         if name in built_in:
             continue
         path, needed = needs[name]
-        yield from _with_needs(modules, map(_name, needed))
-        yield modules / path
+        yield from _with_needs(folder, map(_name, needed))
+        yield folder / path
 
 
 def _name(file: str) -> str:

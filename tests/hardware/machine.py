@@ -1,6 +1,8 @@
 """One virtual machine: started, asked to run programs, given USB devices, and cut off."""
 
+import base64
 import json
+import shlex
 import socket
 import subprocess
 import time
@@ -15,6 +17,10 @@ from tests.hardware.kernel import BootFiles
 # Everything is emulated, on a machine that has other things to do.
 BOOT_TIMEOUT_S: Final = 300.0
 ANSWER_TIMEOUT_S: Final = 300.0
+_SHARE: Final = (
+    *("-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"),
+    *("-device", "virtio-9p-pci,fsdev=host,mount_tag=host"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +32,8 @@ class Ran:
     err: str
 
 
-class _JsonLines:
-    """JSON objects, a line each, over a socket."""
+class _Lines:
+    """Lines over a socket, JSON objects unless it is said otherwise."""
 
     def __init__(self, path: Path, *, patience_s: float) -> None:
         deadline_s = time.monotonic() + patience_s
@@ -44,7 +50,12 @@ class _JsonLines:
         self._held = b""
 
     def send(self, message: dict[str, Any]) -> None:
-        self._socket.sendall(json.dumps(message).encode() + b"\n")
+        self.send_line(json.dumps(message).encode())
+
+    def send_line(self, line: bytes) -> None:
+        # A guest that is not there yet takes nothing; one that is slow takes it in pieces.
+        self._socket.settimeout(ANSWER_TIMEOUT_S)
+        self._socket.sendall(line + b"\n")
 
     def receive(self, *, timeout_s: float) -> dict[str, Any]:
         self._socket.settimeout(timeout_s)
@@ -62,15 +73,18 @@ class _JsonLines:
 
 
 class Machine:
-    """A guest that shares this machine's root, read-only, and keeps nothing."""
+    """A guest: what it boots decides what it is."""
 
-    def __init__(self, boot: BootFiles, folder: Path, *, disks: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, boot: BootFiles, folder: Path, *, disks: Sequence[Path] = (), shares: bool = True
+    ) -> None:
         """Boot.
 
         Args:
             boot: What QEMU boots.
             folder: For sockets and logs; its path is short.
             disks: Raw images that the guest has as /dev/vda and so on; they outlive it.
+            shares: Whether it may read this machine's root. It has no network in any case.
         """
         self._folder = folder
         self._numbers = count(1)
@@ -93,8 +107,7 @@ class Machine:
             *("-append", "console=ttyS0 panic=-1 quiet mitigations=off"),
             *("-serial", f"file:{self.console}"),
             *("-qmp", f"unix:{qmp},server=on,wait=off"),
-            *("-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"),
-            *("-device", "virtio-9p-pci,fsdev=host,mount_tag=host"),
+            *(_SHARE if shares else ()),
             *("-device", "virtio-serial-pci"),
             *("-chardev", f"socket,id=line,path={line},server=on,wait=off"),
             *("-device", "virtserialport,chardev=line,name=line"),
@@ -104,10 +117,10 @@ class Machine:
         self._log = (folder / "qemu.log").open("ab")
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
         try:
-            self._qmp = _JsonLines(qmp, patience_s=60)
+            self._qmp = _Lines(qmp, patience_s=60)
             self._qmp.receive(timeout_s=60)
             self._qmp_ask("qmp_capabilities")
-            self._line = _JsonLines(line, patience_s=60)
+            self._line = _Lines(line, patience_s=60)
             self.release = str(self._line.receive(timeout_s=BOOT_TIMEOUT_S)["ready"])
         except BaseException:
             self.cut_power()
@@ -121,9 +134,7 @@ class Machine:
 
     def run(self, *command: str, timeout_s: float = 240.0) -> Ran:
         """Run a command in the guest to its end."""
-        self._line.send({"command": command, "timeout_s": timeout_s})
-        told = self._line.receive(timeout_s=timeout_s + 60)
-        return Ran(status=told["status"], out=told["out"], err=told["err"])
+        return self._ask(f"exec timeout {timeout_s} {shlex.join(command)}", timeout_s=timeout_s)
 
     def sh(self, script: str, *, timeout_s: float = 240.0) -> str:
         """Run a shell script that must succeed, and return what it printed."""
@@ -131,10 +142,20 @@ class Machine:
         assert ran.status == 0, f"{script}\n{ran.out}{ran.err}"
         return ran.out
 
-    def start(self, *command: str, log: str) -> int:
-        """Begin a command in the guest that goes on; return its process id."""
-        self._line.send({"command": command, "background": True, "log": log})
-        return int(self._line.receive(timeout_s=ANSWER_TIMEOUT_S)["pid"])
+    def start(self, *command: str, log: str) -> None:
+        """Begin a command in the guest that goes on."""
+        ran = self._ask(
+            f"setsid {shlex.join(command)} >{log} 2>&1 </dev/null &", timeout_s=ANSWER_TIMEOUT_S
+        )
+        assert ran.status == 0, ran.err
+
+    def _ask(self, script: str, *, timeout_s: float) -> Ran:
+        self._line.send_line(base64.b64encode(script.encode()))
+        told = self._line.receive(timeout_s=timeout_s + 60)
+        out, err = (
+            base64.b64decode(told[name]).decode(errors="replace") for name in ("out", "err")
+        )
+        return Ran(status=told["status"], out=out, err=err)
 
     def until(self, script: str, *, timeout_s: float = 240.0) -> str:
         """Return what a shell script prints as soon as it succeeds, tried again and again there."""
@@ -185,6 +206,12 @@ class Machine:
         self._qmp_ask("device_del", {"id": name})
         if name.startswith("stick"):
             self._forget_image(f"{name}-image")
+
+    def switch_off(self) -> None:
+        """Have a guest with systemd end everything in good order, and wait for it."""
+        self.sh("systemctl --no-block poweroff")
+        self._process.wait(timeout=BOOT_TIMEOUT_S)
+        self.cut_power()
 
     def cut_power(self) -> None:
         """End the machine as a power cut does: nothing is written any more."""

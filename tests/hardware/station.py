@@ -1,6 +1,5 @@
 """A whole site in the guest: broker, archive, dock and edge-mount, on a disk that outlives it."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from typing import Any, Final, Self
 from demo.programs import ours
 from demo.site import Site
 from protocol.messages import BayState
+from tests.hardware.bays import Bays, archived
 from tests.hardware.kernel import BootFiles
 from tests.hardware.machine import Machine
 
@@ -59,14 +59,14 @@ class Station:
         machine.start(*site.edge.arguments, log="/run/edge.log")
         machine.until(f"test -S {site.control_socket}")
 
+    @property
+    def bays(self) -> Bays:
+        """What the bays show."""
+        return Bays(self.machine, self.site.control_socket, python=sys.executable)
+
     def bay(self, number: int) -> dict[str, Any]:
         """Return what a bay shows."""
-        command = [sys.executable, "-c", _ASK, str(self.site.control_socket)]
-        ran = self.machine.run(*command)
-        assert ran.out, f"{ran.err}\n{self.logs()}"
-        bays = json.loads(ran.out.splitlines()[-1])["bays"]
-        found: dict[str, Any] = next(one for one in bays if one["bay"] == number)
-        return found
+        return self.bays.now(number)
 
     def until_state(
         self, number: int, state: BayState, *, timeout_s: float = 400.0
@@ -75,51 +75,13 @@ class Station:
         return self.until(number, f"bay['state'] == {state.value!r}", timeout_s=timeout_s)
 
     def until(self, number: int, condition: str, *, timeout_s: float = 400.0) -> dict[str, Any]:
-        """Return what a bay shows as soon as a condition holds, in Python and about ``bay``."""
-        command = [sys.executable, "-c", _WAIT, str(self.site.control_socket), str(number)]
-        ran = self.machine.run(*command, condition, timeout_s=timeout_s)
-        assert ran.status == 0, f"bay {number}: {condition}: {ran.out}{ran.err}\n{self.logs()}"
-        found: dict[str, Any] = json.loads(ran.out.splitlines()[-1])
-        return found
+        """Return what a bay shows as soon as a condition holds: see `Bays.until`."""
+        return self.bays.until(number, condition, timeout_s=timeout_s)
 
     def archived(self) -> dict[str, int]:
         """Return the SHA-256 of all files in bags, each with how often it is there."""
-        out = self.machine.sh(
-            f"cd {self.site.archive} && find . -path ./.incoming -prune -o -path '*/data/*' -type f"
-            " -print0 | xargs -0 -r sha256sum"
-        )
-        found: dict[str, int] = {}
-        for line in out.splitlines():
-            digest = line.split()[0]
-            found[digest] = found.get(digest, 0) + 1
-        return found
+        return archived(self.machine, self.site.archive)
 
     def logs(self) -> str:
         """Return the ends of all logs."""
         return self.machine.sh("tail -n 15 /run/*.log; dmesg | tail -n 20")
-
-
-_READ: Final = """
-import json, socket, sys
-def snapshots(command):
-    with socket.socket(socket.AF_UNIX) as line:
-        line.connect(sys.argv[1])
-        line.sendall(json.dumps({"command": command}).encode() + b"\\n")
-        with line.makefile("rb") as file:
-            for one in file:
-                yield json.loads(one)
-"""
-_ASK: Final = _READ + "print(json.dumps(next(snapshots('status'))))"
-_WAIT: Final = (
-    _READ
-    + """
-import collections
-number, condition = int(sys.argv[2]), compile(sys.argv[3], "condition", "eval")
-for snapshot in snapshots("watch"):
-    bay = next(one for one in snapshot["bays"] if one["bay"] == number)
-    bay = collections.defaultdict(int, bay)  # what is 0 is not told
-    if eval(condition):
-        print(json.dumps(bay), flush=True)
-        break
-"""
-)

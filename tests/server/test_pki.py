@@ -29,7 +29,13 @@ from server_agent.pki.folder import PkiFolder
 NOW = datetime.now(UTC)
 HOSTS = ("127.0.0.1", "archive.station.lan")
 DOCK = DockId("dock-01")
-TLS = ("broker/tls.pem", "archive/tls.pem", "console/tls.pem", "dock-01/tls.pem")
+TLS = (
+    "broker/tls.pem",
+    "archive/tls.pem",
+    "console/tls.pem",
+    "console/web.pem",
+    "dock-01/tls.pem",
+)
 SIGNING = ("archive/signing.pem", "dock-01/signing.pem")
 
 
@@ -88,6 +94,7 @@ def test_openssl_accepts_each_certificate(pki: Path, name: str) -> None:
     ("name", "purposes"),
     [
         ("broker/tls.pem", {"sslserver"}),
+        ("console/web.pem", {"sslserver"}),
         ("archive/tls.pem", {"sslserver", "sslclient"}),
         ("console/tls.pem", {"sslclient"}),
         ("dock-01/tls.pem", {"sslclient"}),
@@ -297,7 +304,7 @@ def test_commands_make_a_site(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
     assert run("init", "--dir", folder, "--host", "127.0.0.1", "--host", "localhost") == 0
     assert run("issue", "--dir", folder, "--dock", DOCK) == 0
-    assert capsys.readouterr().out.count("made") == 7
+    assert capsys.readouterr().out.count("made") == 8
     assert run("show", "--dir", folder) == 0
 
     shown = capsys.readouterr().out

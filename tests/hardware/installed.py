@@ -1,0 +1,112 @@
+"""A station as an installer makes it: bare Debian, our packages, a USB key, and no network."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.hardware.bays import Bays
+from tests.hardware.debian import bare_debian
+from tests.hardware.kernel import BootFiles
+from tests.hardware.machine import Machine
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+DATA: Final = Path("/var/lib/bayward")
+AGENTS: Final = ("mosquitto", "server-agent", "server-console", "edge-mount", "edge-agent")
+OLD: Final = "0.0.9"
+NEW: Final = "0.9.9"
+
+_MIB: Final = 1 << 20
+_TOOLS: Final = {"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
+# Slow enough that a docking is seen in its midst.
+BAYS_TOML: Final = "".join(
+    f'[[bays]]\nnumber = {number}\nsource = "usb"\nports = ["1-{number}", "2-{number}"]\n'
+    f"read_limit_bytes_s = {2 * _MIB}\n\n"
+    for number in (1, 2)
+)
+
+
+def make_bundles(folder: Path) -> Path:
+    """Make two bundles as `make bundle` does, and return a disk that holds both."""
+    bundles = folder / "bundles"
+    for version in (OLD, NEW):
+        command = (sys.executable, "-m", "bundle", "--arch", "amd64", "--version", version)
+        done = subprocess.run(
+            [*command, "--out", str(bundles)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    disk = folder / "bundles.img"
+    with disk.open("wb") as file:
+        file.truncate(512 * _MIB)
+    _run("mkfs.ext4", "-q", "-F", "-d", str(bundles), str(disk))
+    return disk
+
+
+def usb_key(path: Path) -> Path:
+    """Make an empty USB key by whose label a dock knows it."""
+    with path.open("wb") as file:
+        file.truncate(64 * _MIB)
+    _run("mkfs.vfat", "-n", "BAYWARD", str(path))
+    return path
+
+
+def on_key(key: Path) -> dict[str, str]:
+    """Return the files on a USB key that is not plugged in."""
+    names = _run("mdir", "-b", "-i", str(key), "::").split()
+    return {name.removeprefix("::/"): _run("mtype", "-i", str(key), name) for name in names}
+
+
+@dataclass(kw_only=True)
+class Station:
+    """One machine that is archive and dock; switched off until `power_on`.
+
+    Attributes:
+        disk: What outlives it.
+        bundles: A disk with the bundles.
+    """
+
+    disk: Path
+    bundles: Path
+    boot: BootFiles
+    folder: Path
+    machine: Machine = field(init=False)
+
+    def power_on(self) -> Machine:
+        """Boot; whoever calls it switches it off."""
+        disks = [self.disk, self.bundles]
+        self.machine = Machine(self.boot, self.folder, disks=disks, shares=False)
+        self.machine.sh("mkdir -p /media/bundles; mount -o ro /dev/vdb /media/bundles")
+        return self.machine
+
+    def install(self, program: str, version: str) -> str:
+        """Install a program from its bundle; return what was said."""
+        return self.machine.sh(
+            f"cd /root; [ -d bayward-{version} ] || tar -xf /media/bundles/bayward-{version}.tar;"
+            f" cd bayward-{version}; ./install {program} 2>&1",
+            timeout_s=600,
+        )
+
+    def until_active(self, units: Sequence[str] = AGENTS) -> None:
+        """Wait until units run."""
+        self.machine.until(f"systemctl --quiet is-active {' '.join(units)}", timeout_s=400)
+
+    @property
+    def bays(self) -> Bays:
+        """What the bays show."""
+        return Bays(self.machine, Path("/run/bayward/edge.sock"), python="python3.11")
+
+
+def bare_station(bundles: Path, boot: BootFiles, folder: Path) -> Station:
+    """Return a machine that has a bare Debian and nothing else."""
+    return Station(disk=bare_debian(folder), bundles=bundles, boot=boot, folder=folder)
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=_TOOLS)
+    return done.stdout

@@ -1,0 +1,214 @@
+"""From a bare Debian without network to a working station, and what becomes of it."""
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.hardware.bays import archived
+from tests.hardware.installed import (
+    AGENTS,
+    BAYS_TOML,
+    DATA,
+    NEW,
+    OLD,
+    Station,
+    bare_station,
+    make_bundles,
+    on_key,
+    usb_key,
+)
+from tests.hardware.kernel import disk_boot_files
+from tests.hardware.recorders import UsbRecorder, recorder
+
+pytestmark = pytest.mark.timeout(2_400)
+
+MIB = 1 << 20
+KEY_PORT = "8"
+MOST_IDLE_BYTES = 80_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A station that was installed and switched off, and what was seen meanwhile."""
+
+    station: Station
+    key: Path
+    unused_key: Path
+    recorders: list[UsbRecorder]
+    said: str
+    before: str
+
+
+@pytest.fixture(scope="module")
+def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Do all that docs/operations.md says, once for all tests; each has a copy of the disk."""
+    root = tmp_path_factory.mktemp("installation")
+    recorders = [
+        recorder(root / str(number), number, clips=2, clip_bytes=size * MIB)
+        for number, size in ((1, 1), (2, 12))
+    ]
+    station = bare_station(make_bundles(root), disk_boot_files(), folder)
+    keys = [usb_key(root / name) for name in ("key.img", "unused.img")]
+    machine = station.power_on()
+    try:
+        before = machine.sh("ls /sys/class/net; command -v python3 || echo no python")
+        said = station.install("server", OLD)
+        network = "--host 127.0.0.1 --network 127.0.0.0/8"
+        machine.sh(f"server-agent set-up {network} --organisation 'First bureau'")
+        machine.sh("systemctl daemon-reload")
+        machine.sh("systemctl restart mosquitto server-agent server-console")
+        machine.sh(f"cat >>/etc/bayward/registry.toml <<'END'\n{_registered(recorders)}\nEND")
+        machine.sh(f"cat >/root/bays.toml <<'END'\n{BAYS_TOML}END")
+        for dock, key in zip(("dock-01", "dock-02"), keys, strict=True):
+            stick = machine.plug(key, KEY_PORT)
+            machine.until("mount /dev/sda /mnt")
+            machine.sh(f"server-agent dock-key --dock {dock} --bays /root/bays.toml --out /mnt")
+            machine.sh("umount /mnt; systemctl reload server-agent")
+            machine.pull(stick)
+        said += station.install("edge", OLD)
+        stick = machine.plug(keys[0], KEY_PORT)
+        station.until_active()
+        machine.pull(stick)
+        machine.switch_off()
+    finally:
+        machine.cut_power()
+    return Made(
+        station=station,
+        key=keys[0],
+        unused_key=keys[1],
+        recorders=recorders,
+        said=said,
+        before=before,
+    )
+
+
+@pytest.fixture
+def station(made: Made, tmp_path: Path) -> Iterator[Station]:
+    """Switch on a copy of what was installed."""
+    disk = tmp_path / "disk.img"
+    subprocess.run(["cp", "--sparse=always", str(made.station.disk), str(disk)], check=True)
+    copy = Station(
+        disk=disk,
+        bundles=made.station.bundles,
+        boot=made.station.boot,
+        folder=made.station.folder,
+    )
+    copy.power_on()
+    yield copy
+    copy.machine.cut_power()
+
+
+def _registered(recorders: list[UsbRecorder]) -> str:
+    return "\n".join(
+        f'[[officers]]\nofficer = "{one.officer}"\nname = "{one.officer_name}"\n'
+        f'[[recorders]]\nrecorder = "{one.recorder_id}"\nmake = "{one.make}"\n'
+        f'model = "{one.model}"\nserial = "{one.serial}"\nofficer = "{one.officer}"'
+        for one in (each.registered for each in recorders)
+    )
+
+
+def _assert_archived(station: Station, one: UsbRecorder) -> None:
+    found = archived(station.machine, DATA / "archive")
+    assert {digest: found.get(digest) for digest in one.digests.values()} == dict.fromkeys(
+        one.digests.values(), 1
+    )
+
+
+def test_installed_without_network(made: Made) -> None:
+    """It began with no network and no Python, and the USB key's secrets are gone."""
+    assert made.before.split() == ["lo", "no", "python"]
+    assert f"bayward-edge {OLD} is installed" in made.said
+    left = on_key(made.key)
+    assert list(left) == ["bayward-dock.result.txt"]
+    assert "dock-01" in left["bayward-dock.result.txt"]
+    assert b"PRIVATE KEY" not in made.key.read_bytes()
+
+
+def test_first_footage(made: Made, station: Station, tmp_path: Path) -> None:
+    """Switched on, a recorder is read to a receipt, and a technician finds no fault."""
+    machine = station.machine
+    station.until_active()
+    card = made.recorders[0].image(tmp_path / "card")
+    before = card.read_bytes()
+    machine.plug(card, "1")
+    station.bays.until(1, "bay['state'] == 'releasable'")
+
+    mounted = machine.sh("grep bayward-mount /proc/mounts; cat /sys/block/sda/ro")
+    doctor = machine.run("edge-agent", "doctor")
+    verified = machine.sh(f"server-agent verify {DATA}/archive --ca {DATA}/pki/ca.pem")
+    changed = machine.sh("dpkg --verify bayward-edge bayward-server")
+    idle_bytes = int(machine.sh("systemctl show -P MemoryCurrent edge-agent"))
+
+    _assert_archived(station, made.recorders[0])
+    assert card.read_bytes() == before
+    assert " vfat ro,nosuid,nodev,noexec,noatime" in mounted
+    assert mounted.splitlines()[-1] == "1"
+    assert doctor.status == 0, doctor.out
+    assert "0 with findings" in verified
+    assert not changed
+    assert idle_bytes < MOST_IDLE_BYTES
+
+
+def test_a_dock_takes_no_second_key(made: Made, station: Station) -> None:
+    """What is a dock stays this dock, and the key is left as it was."""
+    station.until_active()
+    before = made.unused_key.read_bytes()
+
+    station.machine.plug(made.unused_key, KEY_PORT)
+    station.machine.until('test "$(cat /sys/block/sda/ro)" = 1')
+    shown = station.machine.sh("systemctl show -P ActiveState bayward-provision@sda.service")
+
+    assert shown.strip() == "inactive"
+    assert 'dock = "dock-01"' in station.machine.sh("cat /etc/bayward/edge.toml")
+    assert made.unused_key.read_bytes() == before
+
+
+def test_upgraded_in_mid_docking(made: Made, station: Station, tmp_path: Path) -> None:
+    """A newer version goes on where the old one stopped; everything is there, and once."""
+    station.until_active()
+    station.machine.plug(made.recorders[1].image(tmp_path / "card"), "2")
+    station.bays.until(2, f"bay['bytes_done'] > {2 * MIB}")
+
+    station.install("edge", NEW)
+    station.install("server", NEW)
+    station.until_active()
+    station.bays.until(2, "bay['state'] == 'releasable'")
+
+    _assert_archived(station, made.recorders[1])
+    versions = station.machine.sh(
+        "dpkg-query --show --showformat='${Version} ' bayward-edge bayward-server"
+    )
+    assert versions.split() == [NEW, NEW]
+
+
+def test_power_comes_back_in_mid_docking(made: Made, station: Station, tmp_path: Path) -> None:
+    """Nobody touches it: everything starts again, and the recorder that was left in is finished."""
+    station.until_active()
+    card = made.recorders[1].image(tmp_path / "card")
+    station.machine.plug(card, "2")
+    station.bays.until(2, f"bay['bytes_done'] > {2 * MIB}")
+
+    station.machine.cut_power()
+    station.power_on()
+    station.machine.plug(card, "2")
+    station.until_active()
+    station.bays.until(2, "bay['state'] == 'releasable'")
+
+    _assert_archived(station, made.recorders[1])
+
+
+def test_removed(station: Station) -> None:
+    """The programs go and what they kept stays, even when the packages are purged."""
+    station.until_active()
+    machine = station.machine
+
+    machine.sh("apt-get --yes purge bayward-edge bayward-server 2>&1")
+
+    active = machine.sh(f"systemctl is-active {' '.join(AGENTS)} || true")
+    left = machine.sh(f"ls -d /etc/bayward/edge.toml {DATA}/edge/journal.sqlite {DATA}/archive")
+    assert set(active.split()) == {"inactive"}
+    assert len(left.split()) == 3
+    assert "bayward" not in machine.sh("ls /opt /usr/bin 2>/dev/null || true")
