@@ -86,6 +86,7 @@ PACKAGES: Final = (
             "edge-agent": "edge_agent.cli",
             "edge-mount": "edge_agent.mount_cli",
             "recorder-simulator": "recorder_simulator.cli",
+            "charger-simulator": "recorder_simulator.charger_cli",
         },
         without=("server_agent",),
         depends=(*_COMMON, "libudev1", "udev", "util-linux"),

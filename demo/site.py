@@ -44,6 +44,7 @@ class SiteOptions:
         usb_ports: The paths of each bay's connector; without any, bays are folders.
         driver: Of all bays; with one that needs it, each has its serial port at `Site.port`.
         reconcile_s: How often dock and archive tell each other again what was not answered.
+        has_charger: Whether the dock has one, at `Site.charger`.
     """
 
     bays: int = 4
@@ -54,6 +55,7 @@ class SiteOptions:
     usb_ports: tuple[tuple[str, ...], ...] = ()
     driver: str = "mass-storage"
     reconcile_s: int = 30
+    has_charger: bool = False
 
 
 class Site:
@@ -104,6 +106,11 @@ class Site:
     def port(self, number: int) -> Path:
         """Return where the serial port of what is docked in a bay appears."""
         return self.root / "ports" / str(number)
+
+    @property
+    def charger(self) -> Path:
+        """Where the serial port of the charger appears."""
+        return self.root / "ports" / "charger"
 
     def prepare(self) -> None:
         """Make folders, keys, certificates and configurations.
@@ -228,7 +235,9 @@ class Site:
             f"sm3 = {str(self.options.sm3).lower()}\n\n"
             f"[uplink]\nreconcile_s = {self.options.reconcile_s}\n\n"
             '[control]\nsocket = "dock/control.socket"\n\n'
-            '[mount]\nuser = "root"\n\n' + bays
+            '[mount]\nuser = "root"\n\n'
+            + ('[lights]\ncharger = "ports/charger"\n\n' if self.options.has_charger else "")
+            + bays
         )
 
     def _bay_toml(self, number: int) -> str:

@@ -27,6 +27,7 @@ import uvloop
 from edge_agent.adapters.ballast import Ballast
 from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.bay_face import BayFace, empty_bay
+from edge_agent.adapters.bay_lights import BayLights, light_outputs
 from edge_agent.adapters.bay_supervisor import BayParts, BaySettings, BaySupervisor
 from edge_agent.adapters.clock_store import ClockStore
 from edge_agent.adapters.control_socket import Snapshot, serve_control
@@ -136,7 +137,7 @@ async def _wait_for_disk(config: EdgeConfig, stop: asyncio.Event) -> bool:
     """
     folders = [config.storage.journal.parent]
     dock = parse_dock(config.dock)
-    board = BayBoard(empty_bay(dock, bay.number, _utc_now) for bay in config.bays)
+    board = _empty_board(config, dock)
     faces = [BayFace(dock, bay.number, board, _utc_now) for bay in config.bays]
     vitals = Vitals(dock=dock, bays=len(config.bays), clock=_utc_now, free_bytes=lambda: 0)
 
@@ -164,6 +165,10 @@ async def _wait_for_disk(config: EdgeConfig, stop: asyncio.Event) -> bool:
             for task in (keeping, looking, stopping):
                 task.cancel()
             await asyncio.wait({keeping, looking, stopping})
+
+
+def _empty_board(config: EdgeConfig, dock: DockId) -> BayBoard:
+    return BayBoard(empty_bay(dock, bay.number, _utc_now) for bay in config.bays)
 
 
 async def _look_until_well(config: EdgeConfig, watch: DiskWatch, folders: list[Path]) -> bool:
@@ -223,6 +228,7 @@ class _Agent:
     uploads: UploadQueue
     freeing: Freeing
     watch: DiskWatch
+    lights: BayLights
     bays: tuple[BaySupervisor, ...]
     parts: BayParts
     world: "_World"
@@ -243,6 +249,8 @@ class _Agent:
             "ballast": self._keep_ballast,
             "disk": lambda: self.watch.run(self.world.notices),
         }
+        if self.lights.are_any:
+            running["lights"] = self.lights.run
         if config.storage.free_after_receipt:
             running["freeing"] = self.freeing.run
         await self._keep(running)
@@ -280,7 +288,9 @@ class _Agent:
             uploads_waiting=self.uploads.waiting_files,
             unhandled_messages=await self.unhandled.value(),
             orphaned_files=await self.orphaned.value(),
-            problem=self.parts.vitals.problem or self.uploads.problem,
+            problem=self.parts.vitals.problem
+            or self.uploads.problem
+            or next(iter(self.lights.problems.values()), None),
         )
 
 
@@ -343,15 +353,8 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
         dock=dock, bays=len(config.bays), clock=_utc_now, free_bytes=world.staging.free_bytes
     )
     vitals.registry_version = registry.current.version if registry.current else 0
-    board = BayBoard(empty_bay(dock, bay.number, _utc_now) for bay in config.bays)
-    uploads = UploadQueue(
-        world.client,
-        world.staging,
-        world.notices,
-        on_progress=board.add_uploaded,
-        counters=vitals.counters,
-        limits=QueueLimits(at_once=config.uplink.uploads_at_once),
-    )
+    board = _empty_board(config, dock)
+    uploads = _upload_queue(config, world, board, vitals)
     receipts = Pulse()
     uplink = Uplink(
         _link_settings(config, world),
@@ -391,6 +394,7 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
         uploads=uploads,
         freeing=Freeing(world.store, world.staging, receipts, on_freed=room.room_freed),
         watch=watch,
+        lights=BayLights(board, light_outputs(config, time.monotonic), world.notices),
         bays=tuple(bays),
         parts=parts,
         world=world,
@@ -405,6 +409,19 @@ def _disk_watch(config: EdgeConfig, bays: Sequence[BaySupervisor]) -> DiskWatch:
             bay.show_disk_problem(problem)
 
     return DiskWatch([config.storage.staging, config.storage.journal.parent], show=show)
+
+
+def _upload_queue(
+    config: EdgeConfig, world: _World, board: BayBoard, vitals: Vitals
+) -> UploadQueue:
+    return UploadQueue(
+        world.client,
+        world.staging,
+        world.notices,
+        on_progress=board.add_uploaded,
+        counters=vitals.counters,
+        limits=QueueLimits(at_once=config.uplink.uploads_at_once),
+    )
 
 
 def _link_settings(config: EdgeConfig, world: _World) -> LinkSettings:

@@ -6,6 +6,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -39,6 +40,10 @@ Bytes = Annotated[int, Meta(ge=0)]
 Rate = Annotated[int, Meta(ge=1)]
 # A file's name below $CREDENTIALS_DIRECTORY, systemd.exec(5).
 CredentialName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+
+
+# A folder's name below /sys/class/leds.
+LampName = Annotated[str, Meta(pattern=r"^[^/\0.][^/\0]{0,62}$")]
 
 
 class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +115,7 @@ class Bay(_Table, frozen=True, kw_only=True):
     Bays that share a USB upstream, such as a High-Speed hub, name it by the same word. ``driver``
     names the protocol of the recorders' serial port; ``control`` is where the port of a bay that is
     a folder stands, a USB bay's is found. ``password_credential`` names a systemd credential.
+    ``green_lamp`` and ``red_lamp`` are lamps of the kernel's LED class.
     """
 
     number: BayField
@@ -121,14 +127,25 @@ class Bay(_Table, frozen=True, kw_only=True):
     driver: Text = "mass-storage"
     control: Path | None = None
     password_credential: CredentialName | None = None
+    green_lamp: LampName | None = None
+    red_lamp: LampName | None = None
 
     def __post_init__(self) -> None:
         """Refuse a bay that lacks what its source needs, or has what it has no use for."""
+        if self.red_lamp is not None and self.green_lamp is None:
+            raise ValueError("a bay with a `red_lamp` needs a `green_lamp`")
         needed, other = ("ports", "path") if self.source == "usb" else ("path", "ports")
         if getattr(self, needed) is None:
             raise ValueError(f'a bay of the source "{self.source}" needs `{needed}`')
         if getattr(self, other) is not None:
             raise ValueError(f'a bay of the source "{self.source}" has no `{other}`')
+
+
+class Lights(_Table, frozen=True, kw_only=True):
+    """Where bays' lights are: lamps by name below ``lamps``, and a charger's serial port."""
+
+    lamps: Path = Path("/sys/class/leds")
+    charger: Path | None = None
 
 
 class Control(_Table, frozen=True, kw_only=True):
@@ -159,6 +176,7 @@ class EdgeConfig(_Table, frozen=True, kw_only=True):
     ingest: Ingest = field(default_factory=Ingest)
     uplink: UplinkTable = field(default_factory=UplinkTable)
     mount: MountTable = field(default_factory=MountTable)
+    lights: Lights = field(default_factory=Lights)
     log: Log = field(default_factory=Log)
 
 
@@ -234,15 +252,15 @@ class _Wrong(Exception):  # noqa: N818 -- a finding on its way to its row, never
     """What a check found."""
 
 
-class _ReadOnly(_Wrong):
-    """A disk that takes nothing now."""
+class _Passing(_Wrong):
+    """What may be well later: a disk that takes nothing now, a charger that is not plugged in."""
 
 
 def _looked_at(name: str, look: Callable[[], object], remedy: str) -> Check:
     try:
         look()
     except _Wrong as wrong:
-        passing = isinstance(wrong, _ReadOnly)
+        passing = isinstance(wrong, _Passing)
         return Check(name=name, problem=str(wrong), remedy=remedy, passing=passing)
     except (EdgeError, ProtocolError, RuntimeFault) as error:
         return Check(name=name, problem=f"{error.code}: {error}", remedy=remedy)
@@ -289,6 +307,12 @@ def _checks(config: EdgeConfig) -> Iterator[tuple[str, Callable[[], object], str
         lambda: _writable(config.storage.journal.parent),
         "create it, owned by the agent's user, mode 0700",
     )
+    lamp = "look at `ls /sys/class/leds`, and at docs/bay-lights.md for who may light them"
+    for name in _lamp_names(config.bays):
+        yield f"lamp {name}", partial(_lamp, config.lights.lamps / name), lamp
+    if charger := config.lights.charger:
+        plug = "plug it in; `ls /dev/serial/by-id` shows what there is"
+        yield "charger", lambda: _serial_port(charger), plug
     yield (
         "control socket's name",
         lambda: _bindable(config.control.socket),
@@ -332,6 +356,25 @@ def _apart(config: EdgeConfig) -> None:
                 raise _Wrong(f"{path} is in bay {bay.number}")
         if docked.is_relative_to(os.path.realpath(config.storage.staging)):
             raise _Wrong(f"bay {bay.number} is in {config.storage.staging}")
+
+
+def _lamp_names(bays: tuple[Bay, ...]) -> list[str]:
+    both = [name for bay in bays for name in (bay.green_lamp, bay.red_lamp)]
+    return [name for name in both if name is not None]
+
+
+def _lamp(folder: Path) -> None:
+    if not os.access(folder / "brightness", os.W_OK):
+        raise _Passing(f"{folder.name} cannot be lit")
+
+
+def _serial_port(device: Path) -> None:
+    try:
+        mode = device.stat().st_mode
+    except OSError as error:
+        raise _Passing(f"{device}: {error.strerror}") from None
+    if not stat.S_ISCHR(mode):
+        raise _Wrong(f"{device} is no serial port")
 
 
 def _bindable(socket: Path) -> None:
@@ -383,6 +426,6 @@ def _writable(directory: Path) -> None:
     if not stat.S_ISDIR(mode):
         raise _Wrong(f"{existing} is no folder")
     if os.statvfs(existing).f_flag & os.ST_RDONLY:
-        raise _ReadOnly(f"{existing} is on a disk that is read-only")
+        raise _Passing(f"{existing} is on a disk that is read-only")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise _Wrong(f"{existing} cannot be written to")

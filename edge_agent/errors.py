@@ -289,6 +289,24 @@ class ConfigUnreadableError(EdgeError):
     retry = Retry.NEVER
 
 
+class LightsError(EdgeError):
+    """Base of what keeps bays' lights from saying what they should."""
+
+    retry = Retry.SOON
+
+
+class LampFailedError(LightsError):
+    """A lamp of the kernel's LED class cannot be written."""
+
+    code = "E-LGT-101"
+
+
+class ChargerFailedError(LightsError):
+    """The charger's controller cannot be reached, or does not keep to its protocol."""
+
+    code = "E-LGT-102"
+
+
 class ProvisioningError(EdgeError):
     """Base of what keeps a USB key from making this machine a dock."""
 

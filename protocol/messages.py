@@ -40,6 +40,15 @@ class BayState(Enum):
     ATTENTION = "attention"
 
 
+@unique
+class Charging(Enum):
+    """How what is in a bay charges, as the charger tells."""
+
+    CHARGING = "charging"
+    FULL = "full"
+    FAULT = "fault"
+
+
 class DockStatus(Message, frozen=True, kw_only=True):
     """A dock as a whole; the last will is the same message with ``online`` false."""
 
@@ -80,6 +89,7 @@ class BayMessage(Message, frozen=True, kw_only=True):
     remaining_s: Count | None = None
     current_file: Annotated[str, Meta(max_length=MAX_PATH_CHARACTERS)] | None = None
     battery_percent: Annotated[int, Meta(ge=0, le=100)] | None = None
+    charging: Charging | None = None
     evidence_level: EvidenceLevel | None = None
     findings: Count = 0
     problem: Code | None = None

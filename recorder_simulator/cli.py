@@ -5,13 +5,14 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from edge_agent.drivers.driver import Verb
+from recorder_simulator.engine import Engine
 from recorder_simulator.script import Fault, FaultKind, Script
 from recorder_simulator.terminal import Terminal
 from recorder_simulator.volume import Volume
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, msgspec.ValidationError, ValueError, OSError) as error:
         return _complain(error)
     volume = None if options.volume is None else Volume(options.volume, bay=options.bay)
-    terminal = Terminal(script, link=options.link, volume=volume, tell=_tell)
+    engine = Engine(script, utc=lambda: datetime.now(UTC))
+    terminal = Terminal(engine, link=options.link, volume=volume, tell=_tell)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: terminal.stop())
     signal.signal(signal.SIGUSR1, lambda *_: terminal.eject())

@@ -7,12 +7,9 @@ import select
 import time
 import tty
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from recorder_simulator.engine import Engine
-from recorder_simulator.script import Script
 from recorder_simulator.volume import Volume
 
 _READ_BYTES: Final = 4096
@@ -20,12 +17,34 @@ _READ_BYTES: Final = 4096
 _FULL_S: Final = 0.01
 
 
+class OnTheLine(Protocol):
+    """Whatever is at the other end of a line, over time; see `engine.Engine`."""
+
+    def hear(self, untrusted: bytes, *, now_s: float) -> None:
+        """Take bytes from the dock."""
+
+    def say(self, *, now_s: float) -> bytes:
+        """Return what is due."""
+
+    def next_event_s(self, *, now_s: float) -> float | None:
+        """When something will happen by itself; None if nothing will."""
+
+    def is_connected(self, now_s: float) -> bool:
+        """Whether its port is there."""
+
+    def is_disk(self, now_s: float) -> bool:
+        """Whether its volume is there."""
+
+    def eject(self) -> None:
+        """Have the volume go away."""
+
+
 class Terminal:
     """A recorder, its port and its volume, until it is stopped."""
 
     def __init__(
         self,
-        script: Script,
+        engine: OnTheLine,
         *,
         link: Path | None,
         volume: Volume | None,
@@ -34,12 +53,12 @@ class Terminal:
         """Prepare; nothing appears yet.
 
         Args:
-            script: What it is and does.
+            engine: What it is and does.
             link: A link to the port, which has another name each time it appears.
             volume: What appears in disk mode.
             tell: Is told what happens, a line each.
         """
-        self._engine = Engine(script, utc=lambda: datetime.now(UTC))
+        self._engine = engine
         self._link = link
         self._volume = volume
         self._tell = tell

@@ -6,7 +6,7 @@ import msgspec
 
 from edge_agent.adapters.pulse import Pulse
 from protocol.identifiers import BayNumber, DockingId
-from protocol.messages import BayMessage, BayState
+from protocol.messages import BayMessage, BayState, Charging
 
 
 class BayBoard:
@@ -21,6 +21,7 @@ class BayBoard:
         self._bays = {message.bay: message for message in initial}
         self._sent_bytes: dict[DockingId, int] = {}
         self._promised_bytes: dict[DockingId, int] = {}
+        self._charging: dict[BayNumber, tuple[Charging | None, int | None]] = {}
 
     def show(self, message: BayMessage) -> None:
         """Replace what a bay shows."""
@@ -43,6 +44,14 @@ class BayBoard:
                 self._sent_bytes[docking_id] = max(0, sent_bytes)
                 self._replace(message)
 
+    def show_charging(self, bay: BayNumber, charging: Charging | None, percent: int | None) -> None:
+        """Show what a charger says of a bay; a recorder's own word for its battery goes first."""
+        told = (charging, percent)
+        if bay in self._bays and told != self._charging.get(bay, (None, None)):
+            before = self._without_charging(self._bays[bay])
+            self._charging[bay] = told
+            self._replace(before)
+
     def bay(self, number: BayNumber) -> BayMessage:
         """Return what one bay shows."""
         return self._bays[number]
@@ -52,10 +61,23 @@ class BayBoard:
         return tuple(self._bays[number] for number in sorted(self._bays))
 
     def _replace(self, message: BayMessage) -> None:
-        message = msgspec.structs.replace(message, uploaded_bytes=self._uploaded_of(message))
+        charging, percent = self._charging.get(message.bay, (None, None))
+        message = msgspec.structs.replace(
+            message,
+            uploaded_bytes=self._uploaded_of(message),
+            charging=charging,
+            battery_percent=percent if message.battery_percent is None else message.battery_percent,
+        )
         if message != self._bays.get(message.bay):
             self._bays[message.bay] = message
             self.turns.beat()
+
+    def _without_charging(self, message: BayMessage) -> BayMessage:
+        """Return what a bay shows without what the charger said last."""
+        _, percent = self._charging.get(message.bay, (None, None))
+        if message.battery_percent != percent:
+            return message
+        return msgspec.structs.replace(message, battery_percent=None)
 
     def _uploaded_of(self, message: BayMessage) -> int:
         """Return how far the uploads are, as a part of what the docking had to read.

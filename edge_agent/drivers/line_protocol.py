@@ -17,8 +17,7 @@ from edge_agent.drivers.driver import (
     Unsupported,
     Verb,
 )
-from edge_agent.drivers.exchange import Exchange
-from edge_agent.drivers.line_frames import Frame, FrameDecoder, Kind, encode_frame
+from edge_agent.drivers.frame_talk import FrameTalk
 from edge_agent.drivers.line_messages import (
     SUCCESS,
     LineVerb,
@@ -46,7 +45,6 @@ from edge_agent.errors import (
 
 # A choice: all of a MiB at 115,200 bit/s takes 100 s.
 LOG_TIMEOUT_S: Final = 150.0
-_SEQUENCES: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +64,7 @@ class LineSession:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._exchange = Exchange(link)
-        self._sequence = 0
+        self._talk = FrameTalk(link)
         self._is_password_refused = False
 
     def identify(self) -> Told[RecorderIdentity]:
@@ -146,10 +143,10 @@ class LineSession:
 
     def _ask(self, verb: LineVerb, payload: bytes = b"") -> bytes | None:
         """Return the payload of a successful answer; None if the recorder lacks the verb."""
-        answer = self._talk(verb, payload)
+        answer = self._talk.ask(verb, payload)
         if answer.result == Result.LOCKED:
             self._unlock()
-            answer = self._talk(verb, payload)
+            answer = self._talk.ask(verb, payload)
         if answer.result == SUCCESS.get(verb, Result.DONE):
             return answer.payload
         if answer.result == Result.UNSUPPORTED:
@@ -161,7 +158,7 @@ class LineSession:
             raise PasswordMissingError("the recorder is locked, and there is no password for it")
         if self._is_password_refused:
             raise PasswordRefusedError("the password was refused before; it is not tried again")
-        answer = self._talk(LineVerb.READ_CHALLENGE)
+        answer = self._talk.ask(LineVerb.READ_CHALLENGE)
         if answer.result != Result.DONE:
             raise _refusal(LineVerb.READ_CHALLENGE, answer.result)
         proof = proof_of(
@@ -169,35 +166,12 @@ class LineSession:
             session=self._link.session_number,
             challenge=parse_challenge(answer.payload),
         )
-        answer = self._talk(LineVerb.UNLOCK, proof)
+        answer = self._talk.ask(LineVerb.UNLOCK, proof)
         if answer.result == Result.PASSWORD_WRONG:
             self._is_password_refused = True
             raise PasswordRefusedError("the recorder refuses the password")
         if answer.result != Result.PASSWORD_RIGHT:
             raise _refusal(LineVerb.UNLOCK, answer.result)
-
-    def _talk(self, verb: LineVerb, payload: bytes = b"") -> Frame:
-        """Send a request and return the answer to it, whatever else comes in between."""
-        self._sequence = (self._sequence + 1) % _SEQUENCES
-        request = Frame(
-            kind=Kind.REQUEST,
-            session=self._link.session_number,
-            sequence=self._sequence,
-            verb=verb,
-            payload=payload,
-        )
-        self._exchange.send(encode_frame(request))
-        decoder = FrameDecoder()
-        for piece in self._exchange.pieces():
-            for frame in decoder.feed(piece):
-                if _answers(frame, request):
-                    return frame
-        raise AssertionError("pieces ends only with an error")
-
-
-def _answers(frame: Frame, request: Frame) -> bool:
-    told = (frame.kind, frame.session, frame.sequence, frame.verb)
-    return told == (Kind.ANSWER, request.session, request.sequence, request.verb)
 
 
 def _refusal(verb: LineVerb, result: int) -> DriverError:

@@ -58,6 +58,7 @@ class Card:
     remaining_s: int | None = None
     current_file: str | None = None
     battery_percent: int | None = None
+    charging: str | None = None
     evidence: str | None = None
     findings: int = 0
     problem: Problem | None = None

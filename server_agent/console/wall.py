@@ -174,6 +174,7 @@ def _card(
         officer=message.officer,
         officer_name=names.officers.get(message.officer or ""),
         battery_percent=message.battery_percent,
+        charging=None if message.charging is None else message.charging.value,
         evidence=None if message.evidence_level is None else message.evidence_level.value,
         findings=message.findings,
         problem=problem_of(message.problem, message.problem_text),

@@ -86,6 +86,14 @@ INCOMPLETE: Final[Mapping[IncompleteReason, str]] = MappingProxyType(
     }
 )
 
+CHARGING: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "charging": N_("Charging"),
+        "full": N_("Charged"),
+        "fault": N_("Does not charge"),
+    }
+)
+
 EVIDENCE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "L1": N_("L1: digest taken while reading"),
@@ -215,6 +223,8 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-DRV-110": N_("The bay's driver cannot be used: tell the system administrator"),
         "E-DRV-112": N_("The recorder did not answer as it should: dock it again"),
         "E-DRV-113": N_("The recorder promised its storage and shows none: dock it again"),
+        "E-LGT-101": N_("A lamp of a bay cannot be lit: look here or at the dock's own status"),
+        "E-LGT-102": N_("The charger does not answer: its lights and charging are not known"),
         "E-MNT-101": N_("The storage is not formatted as recorders format it: inspect it"),
         "E-MNT-102": N_("The storage could not be protected from writing and was not read"),
         "E-MNT-103": N_("The storage cannot be read: copy it before anything else"),

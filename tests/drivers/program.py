@@ -32,9 +32,9 @@ class Program:
 
 
 @contextlib.contextmanager
-def running(*arguments: str) -> Iterator[Program]:
-    """Run the simulator for the time of a with block."""
-    with subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, text=True) as process:
+def running(*arguments: str, program: tuple[str, ...] = PROGRAM) -> Iterator[Program]:
+    """Run a simulator for the time of a with block."""
+    with subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Program(process)
         finally:

@@ -38,7 +38,7 @@ class Bays:
 
     def _logs(self) -> str:
         return self.machine.sh(
-            "tail -n 15 /run/*.log; journalctl --no-pager -n 60; dmesg | tail -n 20 || true"
+            "tail -n 15 /run/*.log || true; journalctl --no-pager -n 60 || true; dmesg | tail -n 20"
         )
 
 

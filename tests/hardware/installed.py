@@ -94,7 +94,8 @@ class Station:
 
     def until_active(self, units: Sequence[str] = AGENTS) -> None:
         """Wait until units run."""
-        self.machine.until(f"systemctl --quiet is-active {' '.join(units)}", timeout_s=400)
+        told = f"systemctl is-active {' '.join(units)}"
+        self.machine.until(f"! {told} | grep --quiet --invert-match --line-regexp active")
 
     @property
     def bays(self) -> Bays:
