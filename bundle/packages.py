@@ -95,6 +95,7 @@ PACKAGES: Final = (
         files={
             "systemd/59-bayward.rules": "usr/lib/udev/rules.d/59-bayward.rules",
             "systemd/bayward-edge.sysusers.conf": "usr/lib/sysusers.d/bayward-edge.conf",
+            "systemd/bayward-edge.modules.conf": "usr/lib/modules-load.d/bayward-edge.conf",
             "systemd/bayward-edge.tmpfiles.conf": "usr/lib/tmpfiles.d/bayward-edge.conf",
             "profiles": "opt/bayward/profiles",
         },

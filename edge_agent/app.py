@@ -29,10 +29,12 @@ from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.bay_face import BayFace, empty_bay
 from edge_agent.adapters.bay_lights import BayLights, light_outputs
 from edge_agent.adapters.bay_supervisor import BayParts, BaySettings, BaySupervisor
+from edge_agent.adapters.check_up import CheckUp
 from edge_agent.adapters.clock_store import ClockStore
 from edge_agent.adapters.control_socket import Snapshot, serve_control
 from edge_agent.adapters.disk_watch import DiskWatch, Problem
 from edge_agent.adapters.disk_word import DISK_FULL, disk_failure, is_full
+from edge_agent.adapters.examining import Examination
 from edge_agent.adapters.freeing import Freeing
 from edge_agent.adapters.instance_lock import hold_lock
 from edge_agent.adapters.journal import Journal
@@ -229,6 +231,7 @@ class _Agent:
     freeing: Freeing
     watch: DiskWatch
     lights: BayLights
+    check_up: CheckUp
     bays: tuple[BaySupervisor, ...]
     parts: BayParts
     world: "_World"
@@ -248,6 +251,7 @@ class _Agent:
             "ingest": self._ingest,
             "ballast": self._keep_ballast,
             "disk": lambda: self.watch.run(self.world.notices),
+            "doctor": self.check_up.run,
         }
         if self.lights.are_any:
             running["lights"] = self.lights.run
@@ -395,6 +399,7 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
         freeing=Freeing(world.store, world.staging, receipts, on_freed=room.room_freed),
         watch=watch,
         lights=BayLights(board, light_outputs(config, time.monotonic), world.notices),
+        check_up=_check_up(config, dock, vitals),
         bays=tuple(bays),
         parts=parts,
         world=world,
@@ -409,6 +414,11 @@ def _disk_watch(config: EdgeConfig, bays: Sequence[BaySupervisor]) -> DiskWatch:
             bay.show_disk_problem(problem)
 
     return DiskWatch([config.storage.staging, config.storage.journal.parent], show=show)
+
+
+def _check_up(config: EdgeConfig, dock: DockId, vitals: Vitals) -> CheckUp:
+    examination = Examination(config=config, clock=_utc_now)
+    return CheckUp(dock=dock, examine=examination.verdicts, clock=_utc_now, vitals=vitals)
 
 
 def _upload_queue(

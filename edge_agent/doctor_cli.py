@@ -11,7 +11,8 @@ from typing import Final
 from edge_agent.adapters.examining import Examination
 from edge_agent.adapters.status_text import printable
 from edge_agent.config import EdgeConfig
-from edge_agent.doctor.verdicts import Health, Verdict, worst
+from edge_agent.doctor.verdicts import Verdict, worst
+from protocol.messages import Health
 
 EXAMPLES: Final = """\
 examples:

@@ -96,6 +96,33 @@ class BayMessage(Message, frozen=True, kw_only=True):
     problem_text: Annotated[str, Meta(max_length=500)] | None = None
 
 
+@unique
+class Health(Enum):
+    """How well a thing is; the order is that of urgency."""
+
+    GOOD = "good"
+    UNKNOWN = "unknown"
+    SOON = "soon"
+    BAD = "bad"
+
+
+class Examined(Message, frozen=True, kw_only=True):
+    """One thing that a dock looked at by itself; ``seen`` and ``remedy`` are English."""
+
+    subject: Label
+    health: Health
+    seen: Annotated[str, Meta(max_length=500)]
+    remedy: Annotated[str, Meta(max_length=500)] = ""
+
+
+class DoctorReport(Message, frozen=True, kw_only=True):
+    """What `edge-agent doctor` says, of the dock by itself; retained."""
+
+    dock: DockField
+    at: UtcTime
+    examined: Annotated[tuple[Examined, ...], Meta(max_length=60)]
+
+
 class Metrics(Message, frozen=True, kw_only=True):
     """Counters since the agent started, and gauges; not retained."""
 

@@ -22,6 +22,7 @@ class Channel(Enum):
     ALERTS = "alerts"
     MANIFESTS = "manifests"
     RECEIPTS = "receipts"
+    DOCTOR = "doctor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,7 @@ _SCHEMA_TYPES: Final[tuple[type[msgspec.Struct], ...]] = (
     Registry,
     messages.DockStatus,
     messages.BayMessage,
+    messages.DoctorReport,
     messages.Metrics,
     messages.Alert,
 )

@@ -30,7 +30,6 @@ from edge_agent.adapters.usb_tree import UsbTree
 from edge_agent.config import EdgeConfig, check_config
 from edge_agent.doctor.verdicts import (
     ClockState,
-    Health,
     Verdict,
     about_certificate,
     about_clock,
@@ -38,6 +37,7 @@ from edge_agent.doctor.verdicts import (
     about_space,
 )
 from edge_agent.mounting.port_paths import PortPath
+from protocol.messages import Health
 from runtime.tls import client_context
 
 _PATIENCE_S: Final = 20.0

@@ -11,7 +11,7 @@ from edge_agent.adapters.notice_store import NoticeStore
 from edge_agent.adapters.vitals import Vitals
 from protocol import strict_json
 from protocol.identifiers import BayNumber, DockId
-from protocol.messages import BayMessage, DockStatus
+from protocol.messages import BayMessage, DockStatus, DoctorReport
 from protocol.topics import Channel, of_bay, of_dock
 from runtime.errors import LinkRefusedError
 from runtime.link import Delivered, Link
@@ -54,6 +54,7 @@ class Telemetry:
         self._notices = notices
         self._pace = pace
         self._told_status: DockStatus | None = None
+        self._told_report: DoctorReport | None = None
         self._told_bays: dict[BayNumber, tuple[BayMessage, float]] = {}
 
     async def introduce(self) -> None:
@@ -105,6 +106,10 @@ class Telemetry:
         if status != self._told_status:
             self._told_status = status
             await self._tell(of_dock(self._dock, Channel.STATUS), strict_json.encode(status))
+        report = self._vitals.report
+        if report is not None and report != self._told_report:
+            self._told_report = report
+            await self._tell(of_dock(self._dock, Channel.DOCTOR), strict_json.encode(report))
 
     async def _keep_metrics(self) -> None:
         topic = of_dock(self._dock, Channel.METRICS)

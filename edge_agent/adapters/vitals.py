@@ -14,7 +14,7 @@ from edge_agent.adapters.latest import Latest
 from edge_agent.adapters.notice_store import Clock
 from edge_agent.adapters.outbox_store import OutboxCounts
 from protocol.identifiers import DockId
-from protocol.messages import Count, DockStatus, Metrics
+from protocol.messages import Count, DockStatus, DoctorReport, Metrics
 
 AGENT: Final = f"edge-agent {metadata.version('bayward')}"
 
@@ -41,6 +41,7 @@ class Vitals:
         outbox: As it was when the outbox last changed.
         connected_since: None without a connection to the broker.
         problem: Why there is no connection, or what the broker refused.
+        report: What the dock found when it looked at itself last.
         touched: Set by `touch`: something in the status may have changed.
     """
 
@@ -52,6 +53,7 @@ class Vitals:
         self.outbox = OutboxCounts(pending=0, refused=0, held_files=0)
         self.connected_since: datetime | None = None
         self.problem: str | None = None
+        self.report: DoctorReport | None = None
         self.touched = asyncio.Event()
         self._dock = dock
         self._bays = bays

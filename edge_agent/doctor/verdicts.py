@@ -3,24 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum, unique
 from typing import Final
+
+from protocol.messages import Health
 
 _SOON: Final = timedelta(days=30)
 _VERY_SOON: Final = timedelta(days=7)
 # A clock may be wrong by this much before recordings are dated wrongly.
 _CLOCK_ERROR_S: Final = 1.0
 _FEW_INODES: Final = 10_000
-
-
-@unique
-class Health(Enum):
-    """How well it is; the order is that of urgency."""
-
-    GOOD = "good"
-    UNKNOWN = "unknown"
-    SOON = "soon"
-    BAD = "bad"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ _DOCK_WRITES: Final = (
     Channel.BAYS,
     Channel.METRICS,
     Channel.ALERTS,
+    Channel.DOCTOR,
     Channel.MANIFESTS,
 )
 

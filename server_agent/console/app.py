@@ -14,7 +14,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from server_agent.access.roles import Permission
-from server_agent.console import account_pages, bay_pages, recording_pages, viewing_pages
+from server_agent.console import (
+    account_pages,
+    bay_pages,
+    dock_pages,
+    recording_pages,
+    viewing_pages,
+)
 from server_agent.console.answers import page
 from server_agent.console.assets import Assets
 from server_agent.console.guard import Desk, Guard, Handler, Needs
@@ -55,6 +61,7 @@ ADDRESSES: Final = (
         needs=Permission.SEE_BAYS,
         background=True,
     ),
+    Address(method="GET", path="/docks/{dock}", handler=dock_pages.dock, needs=Permission.SEE_BAYS),
     Address(
         method="GET",
         path="/recordings",

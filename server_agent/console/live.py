@@ -9,11 +9,18 @@ from typing import Final, TypeVar
 from protocol import strict_json
 from protocol.errors import ProtocolError, SchemaError, TopicError
 from protocol.identifiers import BayNumber, DockId
-from protocol.messages import MAX_TELEMETRY_BYTES, Alert, BayMessage, DockStatus, Metrics
+from protocol.messages import (
+    MAX_TELEMETRY_BYTES,
+    Alert,
+    BayMessage,
+    DockStatus,
+    DoctorReport,
+    Metrics,
+)
 from protocol.strict_json import Message
 from protocol.topics import Channel, DockTopic, parse_dock_topic
 
-M = TypeVar("M", DockStatus, BayMessage, Metrics, Alert)
+M = TypeVar("M", DockStatus, BayMessage, Metrics, Alert, DoctorReport)
 
 # A dock that shows other times than these is lying or broken; arithmetic on them could overflow.
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -46,6 +53,7 @@ class LiveDock:
     status: HeardStatus | None = None
     bays: Mapping[BayNumber, HeardBay] = field(default_factory=dict)
     metrics: Metrics | None = None
+    report: DoctorReport | None = None
     heard_at_utc: datetime | None = None
 
 
@@ -163,6 +171,13 @@ def _metrics(
     return _changed(model, where.dock, live_at, metrics=_parsed(where, untrusted, Metrics))
 
 
+def _report(
+    model: LiveModel, where: DockTopic, untrusted: bytes, live_at: datetime | None, now: datetime
+) -> LiveModel:
+    del now
+    return _changed(model, where.dock, live_at, report=_parsed(where, untrusted, DoctorReport))
+
+
 def _alert(
     model: LiveModel, where: DockTopic, untrusted: bytes, live_at: datetime | None, now: datetime
 ) -> LiveModel:
@@ -185,6 +200,7 @@ _TAKE: Final = MappingProxyType(
         Channel.BAYS: _bay,
         Channel.METRICS: _metrics,
         Channel.ALERTS: _alert,
+        Channel.DOCTOR: _report,
         Channel.MANIFESTS: _unexpected,
         Channel.RECEIPTS: _unexpected,
     }
@@ -203,6 +219,7 @@ def _changed(
     status: HeardStatus | None = None,
     bays: Mapping[BayNumber, HeardBay] | None = None,
     metrics: Metrics | None = None,
+    report: DoctorReport | None = None,
 ) -> LiveModel:
     before = _dock(model, dock)
     after = LiveDock(
@@ -210,6 +227,7 @@ def _changed(
         status=status or before.status,
         bays=before.bays if bays is None else bays,
         metrics=metrics or before.metrics,
+        report=report or before.report,
         heard_at_utc=live_at or before.heard_at_utc,
     )
     return replace(model, docks=MappingProxyType({**model.docks, dock: after}))

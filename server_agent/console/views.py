@@ -86,6 +86,8 @@ class RackHead:
     refused_manifests: int = 0
     held_files: int = 0
     staging_free_bytes: int | None = None
+    faults: int = 0
+    has_report: bool = False
 
     @property
     def key(self) -> str:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from protocol.identifiers import BayNumber
-from protocol.messages import BayMessage, BayState
+from protocol.messages import BayMessage, BayState, Examined, Health
 from server_agent.console.live import HeardBay, LiveDock, LiveModel
 from server_agent.console.records import AlertRecord, Names, SiteFacts
 from server_agent.console.views import (
@@ -124,7 +124,13 @@ def _rack_head(
         refused_manifests=status.refused_manifests,
         held_files=status.held_files,
         staging_free_bytes=status.staging_free_bytes,
+        faults=sum(one.health is Health.BAD for one in _examined(dock)),
+        has_report=dock.report is not None,
     )
+
+
+def _examined(dock: LiveDock) -> tuple[Examined, ...]:
+    return () if dock.report is None else dock.report.examined
 
 
 def _bay_stale(

@@ -10,7 +10,7 @@ from typing import Final
 
 from protocol.findings import FindingCode
 from protocol.manifest import DateBasis, IncompleteReason, Isolation
-from protocol.messages import BayState
+from protocol.messages import BayState, Health
 from server_agent.access.roles import Role
 
 
@@ -83,6 +83,35 @@ INCOMPLETE: Final[Mapping[IncompleteReason, str]] = MappingProxyType(
         IncompleteReason.AGENT_STOPPED: N_("reading was stopped"),
         IncompleteReason.NO_SPACE: N_("there was no room on the dock"),
         IncompleteReason.HELD: N_("waits on the dock for other clips of its recording"),
+    }
+)
+
+HEALTH: Final[Mapping[Health, str]] = MappingProxyType(
+    {
+        Health.GOOD: N_("Good"),
+        Health.UNKNOWN: N_("Not known"),
+        Health.SOON: N_("Soon"),
+        Health.BAD: N_("Fault"),
+    }
+)
+
+# What docks look at, by the words of `edge-agent doctor`; others are shown as they came.
+SUBJECTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "configuration": N_("Configuration"),
+        "dock's certificate": N_("The dock's certificate"),
+        "site's authority": N_("The site's authority"),
+        "archive's certificate": N_("The archive's certificate"),
+        "clock": N_("Clock"),
+        "staging disk": N_("The dock's disk"),
+        "disk health": N_("Health of the disk"),
+        "journal": N_("Journal"),
+        "broker": N_("Broker"),
+        "archive": N_("Archive"),
+        "agent": N_("The dock's program"),
+        "bay map": N_("Map of the bays"),
+        "edge-mount": N_("The dock's mounting service"),
+        "no-internet guard": N_("No-internet guard"),
     }
 )
 

@@ -12,7 +12,8 @@ from edge_agent.adapters import examining
 from edge_agent.adapters.examining import Examination
 from edge_agent.cli import main
 from edge_agent.config import load_config
-from edge_agent.doctor.verdicts import Health, Verdict
+from edge_agent.doctor.verdicts import Verdict
+from protocol.messages import Health
 from tests.simulators.edge_site import EdgeSite, lay_out_edge_site
 
 

@@ -4,7 +4,6 @@ import pytest
 
 from edge_agent.doctor.verdicts import (
     ClockState,
-    Health,
     Verdict,
     about_certificate,
     about_clock,
@@ -12,6 +11,7 @@ from edge_agent.doctor.verdicts import (
     about_space,
     worst,
 )
+from protocol.messages import Health
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 GB = 10**9

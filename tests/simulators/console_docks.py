@@ -5,7 +5,15 @@ from typing import Any, Final
 
 from protocol.identifiers import AlertId, BayNumber, DockId
 from protocol.manifest import EvidenceLevel, Isolation
-from protocol.messages import Alert, BayMessage, BayState, DockStatus
+from protocol.messages import (
+    Alert,
+    BayMessage,
+    BayState,
+    DockStatus,
+    DoctorReport,
+    Examined,
+    Health,
+)
 from tests.simulators.console_data import DOCK, MODEL, OTHER_DOCK, RECORDERS, uuid7
 
 _GB: Final = 1_000_000_000
@@ -62,6 +70,23 @@ def ingesting(number: int, percent: int, *, at: datetime, **facts: Any) -> BayMe
         "evidence_level": EvidenceLevel.L2,
     }
     return bay(number, BayState.INGESTING, at=at, **(shown | facts))
+
+
+def report(dock: DockId = DOCK, *, at: datetime) -> DoctorReport:
+    """Return what a dock found when it looked at itself."""
+    return DoctorReport(
+        dock=dock,
+        at=at,
+        examined=(
+            Examined(
+                subject="clock",
+                health=Health.BAD,
+                seen="off by 93 s",
+                remedy="name your network's time server in /etc/systemd/timesyncd.conf",
+            ),
+            Examined(subject="<b>broker</b>", health=Health.GOOD, seen="<i>answers</i>"),
+        ),
+    )
 
 
 def evening(at: datetime) -> tuple[DockStatus | BayMessage, ...]:

@@ -36,6 +36,8 @@ TABLE: Final = (
     Row(method="POST", path="/preferences", who=EVERYBODY, status=303, anybody=True),
     Row(method="GET", path="/bays", who=BAYS),
     Row(method="GET", path="/bays/stream", who=BAYS),
+    # Nobody has heard of it yet.
+    Row(method="GET", path="/docks/{dock}", who=BAYS, status=404),
     Row(method="GET", path="/recordings", who=FOOTAGE),
     Row(method="GET", path=RECORDING, who=FOOTAGE),
     Row(
@@ -61,6 +63,7 @@ def test_every_address_has_its_row() -> None:
 async def ask(console: Console, browser: Browser, row: Row) -> Answer:
     filed = next(one for one in console.site.filed if one.officer == "012301")
     path = row.path.replace("{recording_id}", filed.recording_id)
+    path = path.replace("{dock}", "dock-99")
     path = path.replace("{file_id:int}", str(filed.file_ids[0])).replace("{viewing_id}", "none")
     if row.method == "GET":
         # The stream has no end: closing the board ends it after what it has to say.

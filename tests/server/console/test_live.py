@@ -16,7 +16,7 @@ from server_agent.console.live import LiveModel, connected, disconnected, receiv
 from server_agent.console.records import SiteFacts
 from server_agent.console.wall import build_wall
 from tests.simulators.console_data import DOCK, OTHER_DOCK
-from tests.simulators.console_docks import alert, bay, evening, ingesting, status
+from tests.simulators.console_docks import alert, bay, evening, ingesting, report, status
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=5)
@@ -50,6 +50,25 @@ def test_a_status_and_bays_are_kept() -> None:
     assert dock.status.message == status(at=NOW)
     assert dock.bays[BayNumber(1)].message == ingesting(1, 10, at=NOW)
     assert dock.heard_at_utc == NOW
+
+
+def test_what_a_dock_found_is_kept_and_counted() -> None:
+    """The newest report stands; its faults are on the live page."""
+    topic = of_dock(DOCK, Channel.DOCTOR)
+    model = hear_all(connected(LiveModel(), now_utc=NOW), status(at=NOW))
+    model = hear(model, topic, strict_json.encode(report(at=NOW)), retained=True)
+    wall = build_wall(model, SiteFacts(), now_utc=NOW)
+
+    assert model.docks[DOCK].report == report(at=NOW)
+    assert (wall.racks[0].head.faults, wall.racks[0].head.has_report) == (1, True)
+
+
+def test_a_report_on_another_docks_topic() -> None:
+    """It is counted as unreadable."""
+    other = strict_json.encode(report(OTHER_DOCK, at=NOW))
+    model = hear(LiveModel(), of_dock(DOCK, Channel.DOCTOR), other)
+
+    assert (model.unreadable, model.docks) == (1, {})
 
 
 def test_the_last_word_counts() -> None:
