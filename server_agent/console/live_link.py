@@ -19,7 +19,13 @@ from server_agent.console.reader import CatalogueReader
 
 Clock = Callable[[], datetime]
 
-_CHANNELS: Final = (Channel.STATUS, Channel.BAYS, Channel.METRICS, Channel.ALERTS)
+_CHANNELS: Final = (
+    Channel.STATUS,
+    Channel.BAYS,
+    Channel.METRICS,
+    Channel.ALERTS,
+    Channel.DOCTOR,
+)
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0)
 _LOOK_EVERY_S: Final = 3.0
 # The archive hears an alert when we do, and needs a moment to keep it.
