@@ -12,6 +12,7 @@ from bench.archive_side import measure_archive_side
 from bench.cases import Plan, measure_case
 from bench.contenders import Contender, ours, peers
 from bench.figures import MIB, Report
+from bench.idle import measure_idle
 from bench.machine import machine, revision, tools
 from bench.page import tell, write_page
 from bench.results import Results, read_results, write_results
@@ -68,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--manifests", type=int, help="how many are admitted; 3000")
     parser.add_argument("--recordings", type=int, help="in the catalogue before; 1000000")
     parser.add_argument("--rounds", type=int, help="how often each is measured; 3")
-    parser.add_argument("--only", choices=["ingest", "archive"], help="only one half")
+    parser.add_argument("--only", choices=["ingest", "archive", "idle"], help="only one part")
     parser.add_argument("--dir", type=Path, help="where to work; by default beside the results")
     parser.add_argument("--write-docs", type=Path, metavar="JSON", help="measure nothing")
     return parser
@@ -80,11 +81,13 @@ def _measure(root: Path, asked: argparse.Namespace) -> Results:
     quick: bool = asked.quick
     size_mib = asked.size_mib or (256 if quick else 2048)
     cases, report = [], Report()
-    if asked.only != "archive":
+    if asked.only in {None, "idle"}:
+        measure_idle(report, root)
+    if asked.only in {None, "ingest"}:
         photos = asked.photos or (1_000 if quick else 10_000)
         plans = _plans(size_mib, photos, asked.rounds or (1 if quick else 3), warm_up=not quick)
         cases = [measure_case(plan, work) for plan in plans]
-    if asked.only != "ingest":
+    if asked.only in {None, "archive"}:
         manifests = asked.manifests or (300 if quick else 3_000)
         measure_archive_side(
             report,

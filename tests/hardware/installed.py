@@ -20,12 +20,6 @@ NEW: Final = "0.9.9"
 
 _MIB: Final = 1 << 20
 _TOOLS: Final = {"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
-# Slow enough that a docking is seen in its midst.
-BAYS_TOML: Final = "".join(
-    f'[[bays]]\nnumber = {number}\nsource = "usb"\nports = ["1-{number}", "2-{number}"]\n'
-    f"read_limit_bytes_s = {2 * _MIB}\n\n"
-    for number in (1, 2)
-)
 
 
 def make_bundles(folder: Path) -> Path:
@@ -84,13 +78,13 @@ class Station:
         self.machine.sh("mkdir -p /media/bundles; mount -o ro /dev/vdb /media/bundles")
         return self.machine
 
-    def install(self, program: str, version: str) -> str:
-        """Install a program from its bundle; return what was said."""
-        return self.machine.sh(
-            f"cd /root; [ -d bayward-{version} ] || tar -xf /media/bundles/bayward-{version}.tar;"
-            f" cd bayward-{version}; ./install {program} 2>&1",
-            timeout_s=600,
-        )
+    def do(self, script: str, *, version: str) -> str:
+        """Run commands of docs/operations.md beside a version's bundle; return what was said."""
+        beside = f"mkdir -p /root/{version}; cd /root/{version};"
+        tar = f"ln -sf /media/bundles/bayward-{version}.tar .;"
+        ran = self.machine.run("bash", "-ec", f"{beside} {tar} {script}", timeout_s=900)
+        assert ran.status == 0, f"{script}\n{ran.out}{ran.err}"
+        return ran.out
 
     def until_active(self, units: Sequence[str] = AGENTS) -> None:
         """Wait until units run."""

@@ -209,7 +209,8 @@ class Machine:
 
     def switch_off(self) -> None:
         """Have a guest with systemd end everything in good order, and wait for it."""
-        self.sh("systemctl --no-block poweroff")
+        # A moment later: the answer to this has to come through.
+        self.start("sh", "-c", "sleep 1; systemctl poweroff", log="/dev/null")
         self._process.wait(timeout=BOOT_TIMEOUT_S)
         self.cut_power()
 

@@ -1,6 +1,7 @@
 """From a bare Debian without network to a working station, and what becomes of it."""
 
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,6 @@ import pytest
 from tests.hardware.bays import archived
 from tests.hardware.installed import (
     AGENTS,
-    BAYS_TOML,
     DATA,
     NEW,
     OLD,
@@ -21,12 +21,14 @@ from tests.hardware.installed import (
     usb_key,
 )
 from tests.hardware.kernel import disk_boot_files
+from tests.hardware.operations import commands
 from tests.hardware.recorders import UsbRecorder, recorder
 
 pytestmark = pytest.mark.timeout(2_400)
 
 MIB = 1 << 20
 KEY_PORT = "8"
+BAYS_TOML = '[[bays]]\nnumber = 1\nsource = "usb"\nports = ["1-1", "2-1"]\n'
 MOST_IDLE_BYTES = 80_000_000
 
 
@@ -40,6 +42,7 @@ class Made:
     recorders: list[UsbRecorder]
     said: str
     before: str
+    bay_map: str
 
 
 @pytest.fixture(scope="module")
@@ -55,23 +58,25 @@ def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     machine = station.power_on()
     try:
         before = machine.sh("ls /sys/class/net; command -v python3 || echo no python")
-        said = station.install("server", OLD)
-        network = "--host 127.0.0.1 --network 127.0.0.0/8"
-        machine.sh(f"server-agent set-up {network} --organisation 'First bureau'")
-        machine.sh("systemctl daemon-reload")
-        machine.sh("systemctl restart mosquitto server-agent server-console")
-        machine.sh(f"cat >>/etc/bayward/registry.toml <<'END'\n{_registered(recorders)}\nEND")
+        said = "".join(station.do(block, version=OLD) for block in commands("The archive"))
+        machine.sh(f"cat >>/etc/bayward/registry.toml <<'END'\n{_registered(recorders[1])}\nEND")
         machine.sh(f"cat >/root/bays.toml <<'END'\n{BAYS_TOML}END")
-        for dock, key in zip(("dock-01", "dock-02"), keys, strict=True):
+        [write_key] = commands("A USB key for each dock")
+        for key, changed in zip(keys, ("dock-01", "dock-02 --bays /root/bays.toml"), strict=True):
             stick = machine.plug(key, KEY_PORT)
-            machine.until("mount /dev/sda /mnt")
-            machine.sh(f"server-agent dock-key --dock {dock} --bays /root/bays.toml --out /mnt")
-            machine.sh("umount /mnt; systemctl reload server-agent")
+            machine.until("head -c 1 /dev/sda")
+            station.do(write_key.replace("dock-01", changed), version=OLD)
             machine.pull(stick)
-        said += station.install("edge", OLD)
+        install, map_bays, look = commands("The dock")
+        said += station.do(install, version=OLD)
+        bay_map = _map_bays(station, map_bays, keys[1])
+        # So slowly that a docking is seen in its midst.
+        limit = "read_limit_bytes_s = 2097152"
+        machine.sh(f"sed -i '/^number/a {limit}' /etc/bayward/bays.toml")
         stick = machine.plug(keys[0], KEY_PORT)
         station.until_active()
         machine.pull(stick)
+        said += station.do(look, version=OLD)
         machine.switch_off()
     finally:
         machine.cut_power()
@@ -82,7 +87,24 @@ def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
         recorders=recorders,
         said=said,
         before=before,
+        bay_map=bay_map,
     )
+
+
+def _map_bays(station: Station, command: str, stick: Path) -> str:
+    """Do what map-bays asks for, and return what it wrote."""
+    machine = station.machine
+    machine.start("bash", "-ec", command, log="/run/map")
+    # A stick that is no key: this machine is no dock yet, and would take it for one.
+    blank = stick.with_name("blank.img")
+    blank.write_bytes(bytes(MIB))
+    for bay in ("1", "2"):
+        machine.until(f"grep -q 'bay {bay}: plug' /run/map")
+        plugged = machine.plug(blank, bay)
+        machine.until(f"grep -q '  bay {bay} is' /run/map")
+        machine.pull(plugged)
+    machine.until("test -s /etc/bayward/bays.toml")
+    return machine.sh("cat /etc/bayward/bays.toml")
 
 
 @pytest.fixture
@@ -101,12 +123,12 @@ def station(made: Made, tmp_path: Path) -> Iterator[Station]:
     copy.machine.cut_power()
 
 
-def _registered(recorders: list[UsbRecorder]) -> str:
-    return "\n".join(
+def _registered(recorder: UsbRecorder) -> str:
+    one = recorder.registered
+    return (
         f'[[officers]]\nofficer = "{one.officer}"\nname = "{one.officer_name}"\n'
         f'[[recorders]]\nrecorder = "{one.recorder_id}"\nmake = "{one.make}"\n'
         f'model = "{one.model}"\nserial = "{one.serial}"\nofficer = "{one.officer}"'
-        for one in (each.registered for each in recorders)
     )
 
 
@@ -121,10 +143,21 @@ def test_installed_without_network(made: Made) -> None:
     """It began with no network and no Python, and the USB key's secrets are gone."""
     assert made.before.split() == ["lo", "no", "python"]
     assert f"bayward-edge {OLD} is installed" in made.said
+    assert "0 bad" in made.said
     left = on_key(made.key)
     assert list(left) == ["bayward-dock.result.txt"]
     assert "dock-01" in left["bayward-dock.result.txt"]
     assert b"PRIVATE KEY" not in made.key.read_bytes()
+
+
+def test_the_bays_were_found_out(made: Made) -> None:
+    """By plugging a stick into each, on a real kernel."""
+    ports = [bay["ports"] for bay in tomllib.loads(made.bay_map)["bays"]]
+
+    assert [set(one) & {"1-1", "2-1", "1-2", "2-2"} for one in ports] == [
+        {"1-1", "2-1"},
+        {"1-2", "2-2"},
+    ]
 
 
 def test_first_footage(made: Made, station: Station, tmp_path: Path) -> None:
@@ -138,7 +171,8 @@ def test_first_footage(made: Made, station: Station, tmp_path: Path) -> None:
 
     mounted = machine.sh("grep bayward-mount /proc/mounts; cat /sys/block/sda/ro")
     doctor = machine.run("edge-agent", "doctor")
-    verified = machine.sh(f"server-agent verify {DATA}/archive --ca {DATA}/pki/ca.pem")
+    [look] = commands("First footage")
+    verified = station.do(look, version=OLD)
     changed = machine.sh("dpkg --verify bayward-edge bayward-server")
     idle_bytes = int(machine.sh("systemctl show -P MemoryCurrent edge-agent"))
 
@@ -172,8 +206,8 @@ def test_upgraded_in_mid_docking(made: Made, station: Station, tmp_path: Path) -
     station.machine.plug(made.recorders[1].image(tmp_path / "card"), "2")
     station.bays.until(2, f"bay['bytes_done'] > {2 * MIB}")
 
-    station.install("edge", NEW)
-    station.install("server", NEW)
+    [upgrade] = commands("A newer version")
+    station.do(upgrade, version=NEW)
     station.until_active()
     station.bays.until(2, "bay['state'] == 'releasable'")
 
@@ -200,12 +234,33 @@ def test_power_comes_back_in_mid_docking(made: Made, station: Station, tmp_path:
     _assert_archived(station, made.recorders[1])
 
 
+def test_passwords_and_backups(made: Made, station: Station, tmp_path: Path) -> None:
+    """What else docs/operations.md says: a sealed password, a copy of all that is verified."""
+    station.until_active()
+    station.machine.plug(made.recorders[0].image(tmp_path / "card"), "1")
+    station.bays.until(1, "bay['state'] == 'releasable'")
+
+    [seal] = commands("A password that recorders ask for")
+    station.do(seal, version=OLD)
+    station.until_active()
+    pid = "$(systemctl show -P MainPID edge-agent)"
+    opened = station.machine.sh(
+        f"nsenter -t {pid} -m cat /run/credentials/edge-agent.service/recorder"
+    )
+    [back_up] = commands("Backup of the archive")
+    verified = station.do(back_up, version=OLD)
+
+    assert opened == "000000"
+    assert "1 bags verified, 0 with findings" in verified
+
+
 def test_removed(station: Station) -> None:
     """The programs go and what they kept stays, even when the packages are purged."""
     station.until_active()
     machine = station.machine
 
-    machine.sh("apt-get --yes purge bayward-edge bayward-server 2>&1")
+    [remove] = commands("Taking it away")
+    station.do(remove.replace("remove", "--yes purge"), version=OLD)
 
     active = machine.sh(f"systemctl is-active {' '.join(AGENTS)} || true")
     left = machine.sh(f"ls -d /etc/bayward/edge.toml {DATA}/edge/journal.sqlite {DATA}/archive")
