@@ -107,6 +107,19 @@ class Program:
                 )
             time.sleep(_POLL_S)
 
+    def wait_until_ended(self, *, timeout_s: float = 60) -> int:
+        """Return the exit status of a child that ends by itself.
+
+        Raises:
+            DemoError: It was not started, or does not end in time.
+        """
+        if self._child is None:
+            raise DemoError(f"{self.name} was not started")
+        try:
+            return self._child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise DemoError(f"{self.name} does not end:\n{self.last_lines()}") from None
+
     def last_lines(self) -> str:
         """Return the end of the log."""
         if not self.log.exists():

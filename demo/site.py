@@ -205,6 +205,7 @@ class Site:
             f'[catalogue]\nurl = "{self._catalogue_url()}"\n\n'
             f'[mqtt]\nhost = "127.0.0.1"\nport = {self.mqtt_port}\n\n'
             f'[https]\nhost = "127.0.0.1"\nport = {self.https_port}\n\n'
+            '[commands]\nsocket = "server/cmd.sock"\n\n'
             + self._tls("archive")
             + '[signing]\nkey = "pki/archive/signing.key"\n'
             'certificate = "pki/archive/signing.pem"\n'

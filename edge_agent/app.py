@@ -16,9 +16,7 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -26,11 +24,12 @@ import uvloop
 
 from edge_agent.adapters.ballast import Ballast
 from edge_agent.adapters.bay_board import BayBoard
-from edge_agent.adapters.bay_face import BayFace, empty_bay
 from edge_agent.adapters.bay_lights import BayLights, light_outputs
 from edge_agent.adapters.bay_supervisor import BayParts, BaySettings, BaySupervisor
 from edge_agent.adapters.check_up import CheckUp
 from edge_agent.adapters.clock_store import ClockStore
+from edge_agent.adapters.command_acts import Acts
+from edge_agent.adapters.command_desk import CommandDesk
 from edge_agent.adapters.control_socket import Snapshot, serve_control
 from edge_agent.adapters.disk_watch import DiskWatch, Problem
 from edge_agent.adapters.disk_word import DISK_FULL, disk_failure, is_full
@@ -58,22 +57,19 @@ from edge_agent.allotments import Allotments
 from edge_agent.config import EdgeConfig, load_profiles
 from edge_agent.interrupted import close_interrupted_dockings
 from edge_agent.ports import DockingPorts, DockingSettings
+from edge_agent.staying_alive import empty_board, stay_alive, utc_now, wait_for_disk
 from protocol.envelope import keyring
 from protocol.identifiers import DockId, mint_uuid7, parse_dock
+from protocol.keys import KeyId, VerifyingKey
 from protocol.manifest import EvidenceLevel
 from runtime.keys import load_certificate_key, load_signing_key
 from runtime.link import LinkSettings
-from runtime.service import keep_watchdog, notify, stop_event
+from runtime.service import notify, stop_event
 from runtime.tls import client_context
 
 _BALLAST_PAUSE_S: Final = 60.0
-# A disk that stalls is waited for: kernels ask it again for minutes before they give up. When it
-# has said nothing for so long, only a new start may help.
-_LONGEST_SILENCE_S: Final = 600.0
-_THREADS_PAUSE_S: Final = 10.0
 # A disk that stalls holds up one for each part of the agent; names are looked up in them, too.
 _THREADS: Final = 32
-_DISK_PAUSE_S: Final = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -106,7 +102,7 @@ async def _serve_until_stopped(config: EdgeConfig) -> None:
                 if failure is None or is_full(error):
                     raise
                 _log.critical("the dock's disk or journal failed", error=repr(failure))
-                waited = await _wait_for_disk(config, stop)
+                waited = await wait_for_disk(config, stop)
                 if not (waited or first):
                     raise
                 first = waited
@@ -121,105 +117,25 @@ async def _serve(config: EdgeConfig, stop: asyncio.Event) -> None:
             )
             async with asyncio.TaskGroup() as group, control:
                 tasks = [group.create_task(agent.run(config), name="agent")]
-                tasks.append(group.create_task(_keep_watchdog(stop, agent.watch), name="watchdog"))
+                tasks.append(group.create_task(stay_alive(stop, agent.watch), name="watchdog"))
                 notify("READY=1")
                 _log.info("ready", dock=config.dock, bays=len(agent.bays))
-                await stop.wait()
+                await _either_set(stop, agent.tools.restart_asked)
+                # systemd starts us again.
+                stop.set()
                 notify("STOPPING=1")
                 _log.info("stopping")
                 for task in tasks:
                     task.cancel()
 
 
-async def _wait_for_disk(config: EdgeConfig, stop: asyncio.Event) -> bool:
-    """Say why nothing is done, and return when the disk takes something again, or at the stop.
-
-    Returns:
-        Whether there was anything to wait for: False if the disk is well, so the fault is not its.
-    """
-    folders = [config.storage.journal.parent]
-    dock = parse_dock(config.dock)
-    board = _empty_board(config, dock)
-    faces = [BayFace(dock, bay.number, board, _utc_now) for bay in config.bays]
-    vitals = Vitals(dock=dock, bays=len(config.bays), clock=_utc_now, free_bytes=lambda: 0)
-
-    def show(problem: Problem | None) -> None:
-        for face in faces if problem else ():
-            face.show_problem(problem)
-
-    watch = DiskWatch(folders, show=show)
-
-    async def snapshot() -> Snapshot:
-        problem = ": ".join(watch.problem or ())
-        return Snapshot(dock=vitals.will(), bays=board.bays(), problem=problem or None)
-
-    # A disk that hangs holds up nothing but the look at it: who asks is answered, and the stop
-    # that is asked for comes.
-    async with serve_control(config.control.socket, board=board, snapshot=snapshot):
-        keeping = asyncio.create_task(_keep_watchdog(stop, watch), name="watchdog")
-        looking = asyncio.create_task(_look_until_well(config, watch, folders), name="disk")
-        stopping = asyncio.create_task(stop.wait(), name="stop")
-        notify("READY=1")
-        try:
-            await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            return not looking.done() or looking.result()
-        finally:
-            for task in (keeping, looking, stopping):
-                task.cancel()
-            await asyncio.wait({keeping, looking, stopping})
-
-
-def _empty_board(config: EdgeConfig, dock: DockId) -> BayBoard:
-    return BayBoard(empty_bay(dock, bay.number, _utc_now) for bay in config.bays)
-
-
-async def _look_until_well(config: EdgeConfig, watch: DiskWatch, folders: list[Path]) -> bool:
-    """Return once each folder that there is takes something: whether one did not at first."""
-    was_ill = False
-    while True:
-        while await watch.look() is not None:
-            was_ill = True
-            await asyncio.sleep(_DISK_PAUSE_S)
-        staging = config.storage.staging
-        if staging in folders or await asyncio.to_thread(_is_missing, staging):
-            return was_ill
-        folders.append(staging)
-
-
-def _is_missing(folder: Path) -> bool:
-    """Whether it was not made yet; what cannot be told is for the look at its disk to tell."""
+async def _either_set(one: asyncio.Event, other: asyncio.Event) -> None:
+    tasks = {asyncio.create_task(event.wait()) for event in (one, other)}
     try:
-        folder.stat()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-async def _keep_watchdog(stop: asyncio.Event, watch: DiskWatch) -> None:
-    """Be alive as long as disk and threads answer: all our own disk's work is done in them."""
-    watchdog = asyncio.create_task(keep_watchdog(stop), name="watchdog pings")
-    try:
-        while not (stop.is_set() or watchdog.done()):
-            if watch.silence_s > _LONGEST_SILENCE_S or not await _threads_answer():
-                # systemd starts us again; what was committed is there.
-                _log.critical("the dock's own disk does not answer any more")
-                return
-            await asyncio.wait({watchdog}, timeout=_THREADS_PAUSE_S)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        watchdog.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watchdog
-
-
-async def _threads_answer() -> bool:
-    try:
-        async with asyncio.timeout(_LONGEST_SILENCE_S):
-            await asyncio.to_thread(int)
-    except TimeoutError:
-        return False
-    return True
+        for task in tasks:
+            task.cancel()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,8 +146,7 @@ class _Agent:
     uploads: UploadQueue
     freeing: Freeing
     watch: DiskWatch
-    lights: BayLights
-    check_up: CheckUp
+    tools: "_Tools"
     bays: tuple[BaySupervisor, ...]
     parts: BayParts
     world: "_World"
@@ -251,10 +166,11 @@ class _Agent:
             "ingest": self._ingest,
             "ballast": self._keep_ballast,
             "disk": lambda: self.watch.run(self.world.notices),
-            "doctor": self.check_up.run,
+            "doctor": self.tools.check_up.run,
+            "commands": self.tools.commands.run,
         }
-        if self.lights.are_any:
-            running["lights"] = self.lights.run
+        if self.tools.lights.are_any:
+            running["lights"] = self.tools.lights.run
         if config.storage.free_after_receipt:
             running["freeing"] = self.freeing.run
         await self._keep(running)
@@ -294,8 +210,18 @@ class _Agent:
             orphaned_files=await self.orphaned.value(),
             problem=self.parts.vitals.problem
             or self.uploads.problem
-            or next(iter(self.lights.problems.values()), None),
+            or next(iter(self.tools.lights.problems.values()), None),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tools:
+    """What a technician has of a dock."""
+
+    lights: BayLights
+    check_up: CheckUp
+    commands: CommandDesk
+    restart_asked: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,6 +238,7 @@ class _World:
     ballast: Ballast
     client: TusClient
     registry: RegistryBook
+    archive_keys: Mapping[KeyId, VerifyingKey]
 
 
 @contextlib.asynccontextmanager
@@ -334,8 +261,8 @@ async def _assemble(config: EdgeConfig) -> AsyncIterator[_Agent]:
         open_tus_client(config.archive.url, tls, limits=limits) as client,
     ):
         await pair_storage(journal, staging)
-        notices = NoticeStore(journal, dock=dock, clock=_utc_now)
-        store = OutboxStore(journal, notices, dock=dock, archive_keys=archive_keys, clock=_utc_now)
+        notices = NoticeStore(journal, dock=dock, clock=utc_now)
+        store = OutboxStore(journal, notices, dock=dock, archive_keys=archive_keys, clock=utc_now)
         world = _World(
             dock=dock,
             tls=tls,
@@ -347,6 +274,7 @@ async def _assemble(config: EdgeConfig) -> AsyncIterator[_Agent]:
             ballast=ballast,
             client=client,
             registry=RegistryBook(await store.registry()),
+            archive_keys=archive_keys,
         )
         yield _wire(config, world)
 
@@ -354,12 +282,12 @@ async def _assemble(config: EdgeConfig) -> AsyncIterator[_Agent]:
 def _wire(config: EdgeConfig, world: _World) -> _Agent:
     dock, registry = world.dock, world.registry
     vitals = Vitals(
-        dock=dock, bays=len(config.bays), clock=_utc_now, free_bytes=world.staging.free_bytes
+        dock=dock, bays=len(config.bays), clock=utc_now, free_bytes=world.staging.free_bytes
     )
     vitals.registry_version = registry.current.version if registry.current else 0
-    board = _empty_board(config, dock)
+    board = empty_board(config, dock)
     uploads = _upload_queue(config, world, board, vitals)
-    receipts = Pulse()
+    receipts, desk = Pulse(), _command_desk(config, world)
     uplink = Uplink(
         _link_settings(config, world),
         UplinkParts(
@@ -370,9 +298,10 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
             vitals=vitals,
             registry=registry,
             receipts=receipts,
+            commands=desk,
         ),
         dock=dock,
-        clock=_utc_now,
+        clock=utc_now,
         pace=UplinkPace(reconcile_s=config.uplink.reconcile_s),
     )
     ports = _docking_ports(config, world, on_sealed=uplink.manifest_sealed)
@@ -398,8 +327,7 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
         uploads=uploads,
         freeing=Freeing(world.store, world.staging, receipts, on_freed=room.room_freed),
         watch=watch,
-        lights=BayLights(board, light_outputs(config, time.monotonic), world.notices),
-        check_up=_check_up(config, dock, vitals),
+        tools=_tools(config, world, board, vitals, desk, bays),
         bays=tuple(bays),
         parts=parts,
         world=world,
@@ -416,9 +344,43 @@ def _disk_watch(config: EdgeConfig, bays: Sequence[BaySupervisor]) -> DiskWatch:
     return DiskWatch([config.storage.staging, config.storage.journal.parent], show=show)
 
 
+def _command_desk(config: EdgeConfig, world: _World) -> CommandDesk:
+    return CommandDesk(
+        world.journal,
+        world.notices,
+        dock=world.dock,
+        bays=frozenset(bay.number for bay in config.bays),
+        archive_keys=world.archive_keys,
+        clock=utc_now,
+    )
+
+
+def _tools(
+    config: EdgeConfig,
+    world: _World,
+    board: BayBoard,
+    vitals: Vitals,
+    desk: CommandDesk,
+    bays: Sequence[BaySupervisor],
+) -> _Tools:
+    tools = _Tools(
+        lights=BayLights(board, light_outputs(config, time.monotonic), world.notices),
+        check_up=_check_up(config, world.dock, vitals),
+        commands=desk,
+    )
+    desk.acts = Acts(
+        desk,
+        bays,
+        lights=tools.lights,
+        check_up=tools.check_up,
+        restart=tools.restart_asked.set,
+    ).by_verb()
+    return tools
+
+
 def _check_up(config: EdgeConfig, dock: DockId, vitals: Vitals) -> CheckUp:
-    examination = Examination(config=config, clock=_utc_now)
-    return CheckUp(dock=dock, examine=examination.verdicts, clock=_utc_now, vitals=vitals)
+    examination = Examination(config=config, clock=utc_now)
+    return CheckUp(dock=dock, examine=examination.verdicts, clock=utc_now, vitals=vitals)
 
 
 def _upload_queue(
@@ -451,7 +413,7 @@ def _docking_ports(
         staging=world.staging,
         salvaging=world.salvaging,
         find_recorder=world.registry.find_recorder,
-        clock=_utc_now,
+        clock=utc_now,
         monotonic_s=time.monotonic,
         mint=_mint,
         allotments=Allotments(kept_for_marked_bytes=config.storage.kept_for_marked_bytes),
@@ -477,18 +439,14 @@ def _bay_settings(config: EdgeConfig, world: _World) -> Iterator[BaySettings]:
     for bay in config.bays:
         yield BaySettings(
             number=bay.number,
-            presence=presence_maker(config, bay, clocks, _utc_now),
+            presence=presence_maker(config, bay, clocks, utc_now),
             read_limit_bytes_s=bay.read_limit_bytes_s,
             read_turn=contextlib.nullcontext() if bay.upstream is None else turns[bay.upstream],
         )
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 def _mint() -> str:
-    return mint_uuid7(unix_ms=unix_ms(_utc_now()), entropy=os.urandom(10))
+    return mint_uuid7(unix_ms=unix_ms(utc_now()), entropy=os.urandom(10))
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -19,6 +19,7 @@ DockingId = NewType("DockingId", str)
 RecordingId = NewType("RecordingId", str)
 ManifestId = NewType("ManifestId", str)
 ReceiptId = NewType("ReceiptId", str)
+CommandId = NewType("CommandId", str)
 AlertId = NewType("AlertId", str)
 BayNumber = NewType("BayNumber", int)
 
@@ -42,6 +43,7 @@ DockingField = Annotated[DockingId, Meta(pattern=UUID7_PATTERN)]
 RecordingField = Annotated[RecordingId, Meta(pattern=UUID7_PATTERN)]
 ManifestField = Annotated[ManifestId, Meta(pattern=UUID7_PATTERN)]
 ReceiptField = Annotated[ReceiptId, Meta(pattern=UUID7_PATTERN)]
+CommandField = Annotated[CommandId, Meta(pattern=UUID7_PATTERN)]
 AlertField = Annotated[AlertId, Meta(pattern=UUID7_PATTERN)]
 BayField = Annotated[BayNumber, Meta(ge=1, le=HIGHEST_BAY)]
 

@@ -23,6 +23,8 @@ class Channel(Enum):
     MANIFESTS = "manifests"
     RECEIPTS = "receipts"
     DOCTOR = "doctor"
+    COMMANDS = "commands"
+    ANSWERS = "answers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

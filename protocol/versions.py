@@ -18,6 +18,7 @@ class Statement(Enum):
     REFUSAL = "refusal"
     RECEIPT = "receipt"
     REGISTRY = "registry"
+    COMMAND = "command"
 
 
 READ_VERSIONS: Final[dict[Statement, frozenset[int]]] = dict.fromkeys(Statement, frozenset({1}))

@@ -2,12 +2,15 @@
 
 import logging
 import sys
+from collections import deque
 from json import dumps
 from typing import Any, Final
 
 import structlog
 from structlog.typing import Processor
 
+# About as many lines as an answer to `collect-logs` holds, ten times over.
+_RECENT: Final[deque[str]] = deque(maxlen=500)
 _SHARED: Final[tuple[Processor, ...]] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -43,7 +46,10 @@ def configure(*, json: bool, level: str) -> None:
     for old in root.handlers[:]:
         if isinstance(old.formatter, structlog.stdlib.ProcessorFormatter):
             root.removeHandler(old)
+    remembering = _Remembering()
+    remembering.setFormatter(handler.formatter)
     root.addHandler(handler)
+    root.addHandler(remembering)
     root.setLevel(number)
     structlog.configure(
         processors=[
@@ -55,6 +61,22 @@ def configure(*, json: bool, level: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def recent_lines() -> str:
+    """Return the last lines that this process logged, as they were; nothing before `configure`."""
+    return "\n".join(_RECENT)
+
+
+class _Remembering(logging.Handler):
+    """Keeps what another handler writes, for who asks later."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one line; what cannot be written is the other handler's to complain about."""
+        try:
+            _RECENT.append(self.format(record))
+        except Exception:  # noqa: BLE001 - as logging's own handlers do
+            self.handleError(record)
 
 
 def _rendering(*, json: bool) -> list[Processor]:

@@ -12,6 +12,7 @@ import structlog
 import uvloop
 from sqlalchemy.engine import make_url
 
+from protocol.commands import CommandAnswer
 from protocol.envelope import MAX_PACKET_BYTES
 from protocol.keys import SigningKey
 from runtime.errors import RuntimeFault
@@ -21,6 +22,7 @@ from runtime.service import keep_watchdog, notify, stop_event
 from runtime.tls import client_context, server_context
 from server_agent.adapters.bag_writer import BagWriter
 from server_agent.adapters.catalogue_store import CatalogueStore, open_catalogue
+from server_agent.adapters.command_socket import Request, serve_commands
 from server_agent.adapters.intake_link import CLIENT_ID, IntakeLink
 from server_agent.adapters.tus_endpoint import TusEndpoint, serve_tus
 from server_agent.adapters.uploads import UploadLimits, Uploads
@@ -28,6 +30,7 @@ from server_agent.admitting import Admitter
 from server_agent.alarms import Alarms
 from server_agent.archiving import Archiver
 from server_agent.arrivals import Arrivals
+from server_agent.commanding import CommandOffice
 from server_agent.config import ServerConfig, Signing
 from server_agent.errors import RegistryFileError, ServerError, SigningKeyError
 from server_agent.intake.offsets import UploadFault
@@ -79,6 +82,12 @@ class Server:
             ),
             take=self.admitter.take,
             registry=lambda: self._in_force.envelope,
+            answered=self._command_answered,
+        )
+        self.commands = CommandOffice(
+            signer,
+            docks=lambda: frozenset(self._in_force.site.docks),
+            publish=self.link.publish,
         )
         bags = BagWriter(config.archive.root, organisation=config.archive.organisation)
         self.uploads = Uploads(
@@ -106,6 +115,19 @@ class Server:
     def registry_version(self) -> int:
         """Which registry is in force."""
         return self._in_force.version
+
+    def _command_answered(self, answer: CommandAnswer) -> None:
+        self.commands.answered(answer)
+
+    async def obey(self, request: Request) -> CommandAnswer:
+        """Have a dock do what a program on this machine asks for."""
+        return await self.commands.ask(
+            request.dock,
+            request.verb,
+            asked_by=request.asked_by,
+            bay=request.bay,
+            seconds=request.seconds,
+        )
 
     async def reload_registry(self) -> None:
         """Read the registry's file again; while it cannot be used, the last good one holds."""
@@ -174,6 +196,7 @@ async def serve(
             serve_tus(
                 server.endpoint, host=config.https.host, port=config.https.port, tls=tls
             ) as server.https_port,
+            serve_commands(config.commands.socket, server.obey),
         ):
             _log.info("listening", host=config.https.host, port=server.https_port)
             yield server

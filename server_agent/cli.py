@@ -17,6 +17,7 @@ from runtime.tls import client_context, server_context
 from server_agent.adapters.registry_file import read_registry
 from server_agent.app import load_signer_key, run_forever
 from server_agent.broker.commands import add_broker_commands
+from server_agent.command_cli import add_command_command
 from server_agent.config import DEFAULT_PATH, ServerConfig, load_config
 from server_agent.errors import ServerError
 from server_agent.pki.commands import add_pki_commands
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add_pki_commands(commands)
     add_broker_commands(commands)
     add_set_up_commands(commands)
+    add_command_command(commands)
     return parser
 
 

@@ -93,6 +93,12 @@ class Signing(_Table, frozen=True, kw_only=True):
     certificate: Path
 
 
+class Commands(_Table, frozen=True, kw_only=True):
+    """Where programs on this machine ask for commands to docks."""
+
+    socket: Path = Path("/run/bayward-server/commands.sock")
+
+
 class Limits(_Table, frozen=True, kw_only=True):
     """What one archive takes on: see adapters/uploads.py."""
 
@@ -121,6 +127,7 @@ class ServerConfig(_Table, frozen=True, kw_only=True):
     signing: Signing
     mqtt: Mqtt = field(default_factory=Mqtt)
     https: Https = field(default_factory=Https)
+    commands: Commands = field(default_factory=Commands)
     limits: Limits = field(default_factory=Limits)
     log: Log = field(default_factory=Log)
 

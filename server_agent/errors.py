@@ -48,6 +48,30 @@ class UnprocessableMessageError(AdmissionError):
     retry = Retry.NEVER
 
 
+class CommandError(ServerError):
+    """Base of what keeps a dock from being asked, or its answer from coming."""
+
+    retry = Retry.SOON
+
+
+class DockUnknownError(CommandError):
+    """The registry in force does not know the dock."""
+
+    code = "E-CMD-201"
+
+
+class NoAnswerError(CommandError):
+    """The dock did not answer in time."""
+
+    code = "E-CMD-202"
+
+
+class CommandSocketError(CommandError):
+    """The running archive cannot be asked."""
+
+    code = "E-CMD-203"
+
+
 class ArchiveError(ServerError):
     """Base of errors while a bag is filled or closed."""
 

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from protocol.commands import Command
+from protocol.envelope import sign_statement
 from protocol.identifiers import DockId, mint_uuid7
 from protocol.keys import SigningKey
 from protocol.receipt import Admission, ArchivedBag, Refusal
+from protocol.topics import Channel
+from protocol.versions import Statement
 from server_agent.catalogue.rows import Row, own_alert_row
 from server_agent.intake.checks import Claim
 from server_agent.ledger import statements
@@ -17,10 +21,11 @@ _ENTROPY_BYTES: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A signed statement for one dock."""
+    """A signed statement for one dock, and where it goes."""
 
     dock: DockId
     envelope: bytes
+    channel: Channel = Channel.RECEIPTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,11 @@ class Signer:
         entropy = self.entropy(_ENTROPY_BYTES)
         receipt = statements.receipt(claim, bags=bags, now_utc=now_utc, entropy=entropy)
         return statements.sign(receipt, self.key)
+
+    def command(self, command: Command) -> Answer:
+        """Return *command* signed, for its dock."""
+        envelope = sign_statement(command, Statement.COMMAND, self.key)
+        return Answer(dock=command.dock, envelope=envelope, channel=Channel.COMMANDS)
 
     def alert(self, code: str, text: str, facts: Mapping[str, str]) -> Row:
         """Return the row of an alert that the archive raises itself, now."""

@@ -43,6 +43,9 @@ _GONE_TIMEOUT_S: Final = 5.0
 # In these states the bay says that all which is on the recorder was read.
 _RELIED_ON: Final = frozenset({BayState.SEALED, BayState.RELEASABLE})
 
+# Of these a recorder that stays may be tried again.
+_TRIED_AGAIN: Final = frozenset({BayState.QUARANTINED, BayState.ATTENTION})
+
 _log = structlog.get_logger(__name__)
 
 
@@ -123,6 +126,7 @@ class _News:
     registry: Callable[[], Coroutine[Any, Any, int]]
     freed: Callable[[], Coroutine[Any, Any, int]]
     mended: Callable[[], Coroutine[Any, Any, int]]
+    asked: Callable[[], Coroutine[Any, Any, int]]
 
 
 class BaySupervisor:
@@ -143,6 +147,12 @@ class BaySupervisor:
         self._alerted: set[str] = set()
         self._sealed_tries = 0
         self._counted = (0, 0)
+        self._asked = Pulse()
+
+    @property
+    def number(self) -> BayNumber:
+        """Which bay this is."""
+        return self._bay.number
 
     @property
     def name(self) -> str:
@@ -161,6 +171,13 @@ class BaySupervisor:
             presence = self._bay.presence(thread, lambda: self._face.state in _RELIED_ON)
             self._thread, self._presence = thread, presence
             await self._serve_all(presence)
+
+    def rescan(self) -> bool:
+        """Try the recorder again that could not be read; False if there is none."""
+        can_help = self._face.state in _TRIED_AGAIN
+        if can_help:
+            self._asked.beat()
+        return can_help
 
     def show_problem(self, code: str, text: str) -> None:
         """Show why the bay is not looked at yet."""
@@ -220,6 +237,7 @@ class BaySupervisor:
             registry=partial(parts.registry.changes.beyond, parts.registry.changes.beats),
             freed=partial(parts.room.freed.beyond, parts.room.freed.beats),
             mended=partial(parts.mended.beyond, parts.mended.beats),
+            asked=partial(self._asked.beyond, self._asked.beats),
         )
 
     async def _until_it_helps(
@@ -233,14 +251,17 @@ class BaySupervisor:
     ) -> None:
         """Return when another try may end otherwise, or the recorder has left."""
         match then:
+            case _Then.NOTHING if self._face.state in _TRIED_AGAIN:
+                await _either(gone, news.asked())
             case _Then.NOTHING:
                 await gone.wait()
             case _Then.RETRY_WITH_REGISTRY:
-                await _either(gone, news.registry())
+                await _either(gone, news.registry(), news.asked())
             case _Then.RETRY_LATER:
-                await _either(gone, news.registry(), news.mended(), timeout_s=pause_s)
+                news_of_any = (news.registry(), news.mended(), news.asked())
+                await _either(gone, *news_of_any, timeout_s=pause_s)
             case _Then.RETRY_WHEN_MENDED:
-                await _either(gone, news.mended())
+                await _either(gone, news.mended(), news.asked())
             case _Then.RETRY_WITH_ROOM:
                 if not outcome.lacking_bytes:  # the disk refused what it had room for
                     await _either(gone, news.freed(), timeout_s=pause_s)

@@ -118,3 +118,12 @@ CREATE TABLE unhandled_message (
     code           TEXT NOT NULL,
     detail         TEXT NOT NULL
 ) STRICT;
+
+-- Commands of the archive, each noted before it is obeyed, so that none is obeyed twice.
+CREATE TABLE command (
+    sequence    INTEGER PRIMARY KEY,
+    command_id  TEXT NOT NULL,
+    verb        TEXT NOT NULL,
+    asked_by    TEXT NOT NULL,
+    taken_at_ms INTEGER NOT NULL
+) STRICT;

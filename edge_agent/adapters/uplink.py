@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from edge_agent.adapters.bay_board import BayBoard
+from edge_agent.adapters.command_desk import CommandDesk
 from edge_agent.adapters.disk_word import disk_failure
 from edge_agent.adapters.notice_store import Clock, Notice, NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
@@ -68,6 +69,7 @@ class UplinkParts:
     vitals: Vitals
     registry: RegistryBook
     receipts: Pulse
+    commands: CommandDesk
 
 
 class Uplink:
@@ -164,11 +166,13 @@ class Uplink:
         await self._recount()
         await link.subscribe(of_dock(self._dock, Channel.RECEIPTS))
         await link.subscribe(REGISTRY)
+        await link.subscribe(of_dock(self._dock, Channel.COMMANDS))
         await telemetry.introduce()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._receive(link), name="uplink answers")
             group.create_task(self._publish_manifests(link), name="uplink manifests")
             group.create_task(telemetry.run(), name="uplink telemetry")
+            group.create_task(self._publish_answers(link), name="uplink command answers")
 
     async def _receive(self, link: Link) -> None:
         async for message in link.messages():
@@ -194,6 +198,8 @@ class Uplink:
     async def _obey(self, message: Message) -> None:
         if message.topic == of_dock(self._dock, Channel.RECEIPTS):
             await self._obey_answer(message)
+        elif message.topic == of_dock(self._dock, Channel.COMMANDS):
+            await self._parts.commands.take(message.topic, message.payload)
         elif message.topic == REGISTRY:
             registry = await self._parts.store.take_registry(message.topic, message.payload)
             if registry is not None:
@@ -220,6 +226,19 @@ class Uplink:
         if isinstance(effect.decision, Receipted):
             self._parts.vitals.counters.receipts += 1
             self._parts.receipts.beat()
+
+    async def _publish_answers(self, link: Link) -> None:
+        """Tell what became of commands; one that the broker does not take is lost, and logged."""
+        desk, topic = self._parts.commands, of_dock(self._dock, Channel.ANSWERS)
+        while True:
+            beats = desk.told.beats
+            while answer := desk.next_answer():
+                try:
+                    await link.publish(topic, strict_json.encode(answer))
+                except LinkRefusedError as error:
+                    _log.error("answer not taken", code=error.code, detail=str(error))
+                desk.answer_told(answer)
+            await desk.told.beyond(beats)
 
     async def _recount(self) -> None:
         vitals = self._parts.vitals

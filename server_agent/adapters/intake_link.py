@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from protocol import strict_json
+from protocol.commands import CommandAnswer
 from protocol.errors import ProtocolError
 from protocol.identifiers import DockId
 from protocol.messages import MAX_TELEMETRY_BYTES, DockStatus
@@ -33,6 +34,7 @@ CLIENT_ID: Final = "bayward-archive"
 _MANIFESTS: Final = of_all_docks(Channel.MANIFESTS)
 _ALERTS: Final = of_all_docks(Channel.ALERTS)
 _STATUS: Final = of_all_docks(Channel.STATUS)
+_ANSWERS: Final = of_all_docks(Channel.ANSWERS)
 # One transaction: as many messages as are there, but no more than can be parsed in a second.
 _BATCH_MESSAGES: Final = 256
 _BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -52,6 +54,7 @@ class IntakeLink:
         *,
         take: Callable[[Sequence[Received]], Awaitable[Sequence[Answer]]],
         registry: Callable[[], bytes],
+        answered: Callable[[CommandAnswer], None],
     ) -> None:
         """Link the broker that *settings* name with the archive.
 
@@ -59,10 +62,12 @@ class IntakeLink:
             settings: With CLIENT_ID and the archive's certificate.
             take: Keeps messages durably, in order, and returns what to answer.
             registry: Returns the signed registry that is in force.
+            answered: Is told what a dock says to a command.
         """
         self._settings = settings
         self._take = take
         self._registry = registry
+        self._answered = answered
         self._registry_changed = asyncio.Event()
         self._unsent: asyncio.Queue[Answer] = asyncio.Queue(_UNSENT_ANSWERS)
         self._online: dict[DockId, bool] = {}
@@ -94,7 +99,7 @@ class IntakeLink:
 
     async def _serve(self, link: Link) -> None:
         arrived: asyncio.Queue[Message] = asyncio.Queue()
-        for topic in (_MANIFESTS, _ALERTS, _STATUS):
+        for topic in (_MANIFESTS, _ALERTS, _STATUS, _ANSWERS):
             await link.subscribe(topic)
         self._registry_changed.set()
         async with asyncio.TaskGroup() as tasks:
@@ -114,7 +119,7 @@ class IntakeLink:
             kept = [
                 Received(untrusted_topic=message.topic, untrusted_body=message.payload)
                 for message in batch
-                if not self._is_status(message)
+                if not (self._is_status(message) or self._is_answer(message))
             ]
             for answer in await self._take_until_kept(kept) if kept else ():
                 self.publish(answer)
@@ -154,6 +159,24 @@ class IntakeLink:
                 _log.error("registry refused by the broker", reason=str(error))
             else:
                 _log.info("registry published")
+
+    def _is_answer(self, message: Message) -> bool:
+        """Return whether a message is about a command; whoever asked is told."""
+        try:
+            topic = parse_dock_topic(message.topic)
+            if topic.channel is not Channel.ANSWERS:
+                return False
+            parsed = strict_json.parse(
+                message.payload, CommandAnswer, max_bytes=MAX_TELEMETRY_BYTES
+            )
+        except (ProtocolError, ValueError) as error:
+            is_answer = message.topic.endswith(f"/{Channel.ANSWERS.value}")
+            if is_answer:
+                _log.warning("answer unreadable", topic=message.topic, reason=str(error))
+            return is_answer
+        if parsed.dock == topic.dock:
+            self._answered(parsed)
+        return True
 
     def _is_status(self, message: Message) -> bool:
         """Return whether a message is about a dock's presence, which the log is told of."""
@@ -195,7 +218,7 @@ async def _publish_all(link: Link, answers: Sequence[Answer]) -> None:
 
     async def publish(answer: Answer) -> None:
         try:
-            await link.publish(of_dock(answer.dock, Channel.RECEIPTS), answer.envelope)
+            await link.publish(of_dock(answer.dock, answer.channel), answer.envelope)
         except LinkRefusedError as error:
             _log.warning("answer refused by the broker", dock=answer.dock, reason=str(error))
 

@@ -25,6 +25,7 @@ _DOCK_WRITES: Final = (
     Channel.METRICS,
     Channel.ALERTS,
     Channel.DOCTOR,
+    Channel.ANSWERS,
     Channel.MANIFESTS,
 )
 
@@ -130,6 +131,7 @@ def acl() -> str:
         "# A dock: writes its own topics, reads its own receipts and what the site publishes.",
         *(f"pattern write {dock}/{topic}" for topic in _dock_writes()),
         f"pattern read {dock}/{Channel.RECEIPTS.value}",
+        f"pattern read {dock}/{Channel.COMMANDS.value}",
         "# mosquitto warns that the next line names nobody; everybody is meant.",
         f"pattern read {SITE}",
         "",
@@ -137,6 +139,7 @@ def acl() -> str:
         f"topic deny {DOCKS}/{ARCHIVE}/#",
         f"topic read {DOCKS}/#",
         f"topic write {DOCKS}/+/{Channel.RECEIPTS.value}",
+        f"topic write {DOCKS}/+/{Channel.COMMANDS.value}",
         f"topic write {SITE}",
         "",
         f"user {CONSOLE}",

@@ -203,6 +203,8 @@ _TAKE: Final = MappingProxyType(
         Channel.DOCTOR: _report,
         Channel.MANIFESTS: _unexpected,
         Channel.RECEIPTS: _unexpected,
+        Channel.COMMANDS: _unexpected,
+        Channel.ANSWERS: _unexpected,
     }
 )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent import app
+from edge_agent import staying_alive
 from edge_agent.adapters import disk_watch
 from edge_agent.adapters.disk_watch import DiskWatch, WatchPace
 
@@ -24,8 +24,8 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> socket.socket:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     monkeypatch.setenv("WATCHDOG_USEC", "20000")
     monkeypatch.delenv("WATCHDOG_PID", raising=False)
-    monkeypatch.setattr(app, "_LONGEST_SILENCE_S", 0.05)
-    monkeypatch.setattr(app, "_THREADS_PAUSE_S", 0.01)
+    monkeypatch.setattr(staying_alive, "_LONGEST_SILENCE_S", 0.05)
+    monkeypatch.setattr(staying_alive, "_THREADS_PAUSE_S", 0.01)
     return listening
 
 
@@ -36,7 +36,7 @@ async def test_no_sign_of_life_without_threads(manager: socket.socket) -> None:
     loop.set_default_executor(ThreadPoolExecutor(max_workers=1))
     holding = loop.run_in_executor(None, never.wait)
     try:
-        await app._keep_watchdog(asyncio.Event(), watch())  # noqa: SLF001 -- the wiring's own loop
+        await staying_alive.stay_alive(asyncio.Event(), watch())
     finally:
         never.set()
         await holding
@@ -54,7 +54,7 @@ async def test_no_sign_of_life_when_the_disk_is_silent_for_too_long(
     silent = watch()
     looking = asyncio.create_task(silent.look())
     try:
-        await app._keep_watchdog(asyncio.Event(), silent)  # noqa: SLF001 -- as above
+        await staying_alive.stay_alive(asyncio.Event(), silent)
     finally:
         never.set()
         await looking
@@ -66,7 +66,7 @@ async def test_no_sign_of_life_when_the_disk_is_silent_for_too_long(
 async def test_signs_of_life_until_the_stop(manager: socket.socket) -> None:
     """With threads that answer, the watchdog is told again and again, until the agent stops."""
     stop = asyncio.Event()
-    keeping = asyncio.create_task(app._keep_watchdog(stop, watch()))  # noqa: SLF001 -- as above
+    keeping = asyncio.create_task(staying_alive.stay_alive(stop, watch()))
     loop = asyncio.get_running_loop()
     for _ in range(10):
         assert await loop.run_in_executor(None, manager.recv, 100) == b"WATCHDOG=1"

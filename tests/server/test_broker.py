@@ -207,7 +207,7 @@ async def test_dock_writes_its_own_topics(site: Site, word: str) -> None:
         *(f"{OF_OTHER}/{word}" for word in ("status", "bays/1", "metrics", "alerts", "manifests")),
         *(
             f"{OF_DOCK}/{word}"
-            for word in ("receipts", "bays/0", "bays/100", "bays", "x", "bays/1/x")
+            for word in ("receipts", "commands", "bays/0", "bays/100", "bays", "x", "bays/1/x")
         ),
         *(SITE, "bayward/v1/site", "bayward/v1/docks", "x", "$SYS/broker/x"),
     ],
@@ -231,6 +231,7 @@ async def test_dock_hears_only_what_is_for_it(site: Site) -> None:
         await other.publish(f"{OF_OTHER}/status", b"of another", retain=True)
         await dock.publish(f"{OF_DOCK}/manifests", b"its own")
         await archive.publish(f"{OF_OTHER}/receipts", b"for another")
+        await archive.publish(f"{OF_OTHER}/commands", b"for another")
         await archive.publish(f"{OF_DOCK}/receipts", b"for it")
         await archive.publish(SITE, b"for all")
 
@@ -242,7 +243,9 @@ async def test_dock_hears_only_what_is_for_it(site: Site) -> None:
     ]
 
 
-@pytest.mark.parametrize("topic", [f"{OF_DOCK}/receipts", SITE, "bayward/v1/site/x"])
+@pytest.mark.parametrize(
+    "topic", [f"{OF_DOCK}/receipts", f"{OF_DOCK}/commands", SITE, "bayward/v1/site/x"]
+)
 async def test_archive_writes_receipts_and_the_site(site: Site, topic: str) -> None:
     """The archive writes every dock's receipts and what concerns the whole site."""
     async with site.link("archive") as archive:

@@ -78,6 +78,7 @@ class ArchiveSite:
             '[catalogue]\nurl = "sqlite+aiosqlite:///catalogue.sqlite"\n'
             f'[mqtt]\nhost = "{HOST}"\nport = {self.mqtt_port}\n'
             f'[https]\nhost = "{HOST}"\nport = {self.https_port}\n'
+            '[commands]\nsocket = "cmd.sock"\n'
             '[tls]\nca = "pki/ca.pem"\ncertificate = "pki/archive/tls.pem"\n'
             'key = "pki/archive/tls.key"\n'
             '[signing]\nkey = "pki/archive/signing.key"\n'

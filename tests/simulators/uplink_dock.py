@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Final
 
 from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.bay_face import empty_bay
+from edge_agent.adapters.command_desk import CommandDesk
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.notice_store import NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
@@ -51,6 +52,7 @@ class Dock:
     vitals: Vitals
     registry: RegistryBook
     receipts: Pulse
+    commands: CommandDesk
     uploads: UploadQueue
     uplink: Uplink
 
@@ -86,6 +88,19 @@ class Dock:
             if await self.store.are_receipted(wanted):
                 return
             await self.receipts.beyond(beats)
+
+
+def command_desk(
+    journal: Journal, notices: NoticeStore, clock: Callable[[], datetime]
+) -> CommandDesk:
+    return CommandDesk(
+        journal,
+        notices,
+        dock=DOCK,
+        bays=frozenset({BAY}),
+        archive_keys=keyring(ARCHIVE_KEY.public),
+        clock=clock,
+    )
 
 
 @contextlib.asynccontextmanager
@@ -130,6 +145,7 @@ async def open_dock(
             vitals=vitals,
             registry=registry,
             receipts=receipts,
+            commands=command_desk(journal, notices, clock),
         )
         link = LinkSettings(host="127.0.0.1", port=port, client_id=DOCK, tls=tls)
         yield Dock(
@@ -142,5 +158,6 @@ async def open_dock(
             registry=registry,
             receipts=receipts,
             uploads=uploads,
+            commands=parts.commands,
             uplink=Uplink(link, parts, dock=DOCK, clock=clock, pace=pace),
         )

@@ -7,19 +7,16 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import create_engine, update
 
-from protocol import strict_json
 from protocol.messages import BayState
-from protocol.topics import Channel, of_dock
 from server_agent.access.roles import Role
 from server_agent.access.throttle import MAX_FAILURES
 from server_agent.catalogue import tables
 from server_agent.console.headers import CONTENT_SECURITY_POLICY
-from server_agent.console.live import connected, received
+from server_agent.console.live import connected
 from server_agent.console.records import Wanted
 from tests.server.console.conftest import NOW, PASSWORD, Browser, Console
 from tests.server.console.test_live import hear_all
-from tests.simulators.console_data import DOCK
-from tests.simulators.console_docks import bay, evening, ingesting, report, status
+from tests.simulators.console_docks import bay, evening, ingesting, status
 
 ADMINISTRATOR = Role.DEVICE_ADMINISTRATOR
 
@@ -483,37 +480,3 @@ async def test_the_stream_comes_with_its_extension(console: Console) -> None:
 
     assert 'registerExtension("sse"' in script
     assert "var htmx" in script
-
-
-# ── a dock ──────────────────────────────────────────────────────────────────
-
-
-async def test_what_a_dock_found_when_it_looked_at_itself(console: Console) -> None:
-    """In the reader's words where we have them, and nothing of it as HTML of the dock's."""
-    console.desk.board.update_model(
-        lambda model: received(
-            hear_all(connected(model, now_utc=NOW), status(at=NOW)),
-            topic=of_dock(DOCK, Channel.DOCTOR),
-            untrusted=strict_json.encode(report(at=NOW)),
-            retained=True,
-            now_utc=NOW,
-        )
-    )
-    async with console.browser(ADMINISTRATOR) as browser:
-        wall = await browser.get("/bays")
-        page = await browser.get(f"/docks/{DOCK}")
-
-    assert f'href="/docks/{DOCK}"' in wall.text
-    assert page.status == 200
-    assert "时钟" in page.text
-    assert "off by 93 s" in page.text
-    assert "timesyncd.conf" in page.text
-    assert "<b>broker</b>" not in page.text
-    assert "<i>answers</i>" not in page.text
-
-
-@pytest.mark.parametrize("name", ["dock-99", "%00", "UP", "a%2Fb"])
-async def test_a_dock_that_nobody_has_heard_of(console: Console, name: str) -> None:
-    """There is no page for it."""
-    async with console.browser(ADMINISTRATOR) as browser:
-        assert (await browser.get(f"/docks/{name}")).status == 404

@@ -1,0 +1,92 @@
+"""What a dock does for each command of the archive."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from edge_agent.adapters.bay_lights import BayLights
+from edge_agent.adapters.bay_supervisor import BaySupervisor
+from edge_agent.adapters.check_up import CheckUp
+from edge_agent.adapters.command_desk import Act, CannotError, CommandDesk
+from protocol.commands import Command, CommandVerb
+from runtime.logs import recent_lines
+
+_IDENTIFY_S: Final = 30
+# The answer should be told before the connection goes.
+_TELL_S: Final = 5.0
+
+
+class Acts:
+    """All that a dock can be asked to do."""
+
+    def __init__(
+        self,
+        desk: CommandDesk,
+        bays: Sequence[BaySupervisor],
+        *,
+        lights: BayLights,
+        check_up: CheckUp,
+        restart: Callable[[], None],
+    ) -> None:
+        """Take what is needed.
+
+        Args:
+            desk: Where the answers go.
+            bays: All of the dock's; may still be filled.
+            lights: For IDENTIFY.
+            check_up: For DOCTOR.
+            restart: Ends the program in good order; whoever started it starts it again.
+        """
+        self._desk = desk
+        self._bays = bays
+        self._lights = lights
+        self._check_up = check_up
+        self._restart = restart
+        self._restarting: asyncio.Task[None] | None = None
+
+    def by_verb(self) -> Mapping[CommandVerb, Act]:
+        """Return what is done for each verb."""
+        return {
+            CommandVerb.RESCAN: self._rescan,
+            CommandVerb.IDENTIFY: self._identify,
+            CommandVerb.COLLECT_LOGS: self._collect_logs,
+            CommandVerb.DOCTOR: self._doctor,
+            CommandVerb.RESTART: self._restart_soon,
+        }
+
+    async def _rescan(self, command: Command) -> str:
+        asked = [bay for bay in self._bays if command.bay in {None, bay.number}]
+        tried = [str(bay.number) for bay in asked if bay.rescan()]
+        if command.bay is not None and not tried:
+            raise CannotError(f"bay {command.bay} holds no recorder that could not be read")
+        return f"tried again: {', '.join(tried) or 'none needs it'}"
+
+    async def _identify(self, command: Command) -> str:
+        if command.bay is None or not self._lights.are_any:
+            raise CannotError("this dock has no lights")
+        seconds = command.seconds or _IDENTIFY_S
+        self._lights.identify(command.bay, seconds)
+        return f"for {seconds} s"
+
+    async def _collect_logs(self, _command: Command) -> str:
+        return recent_lines()
+
+    async def _doctor(self, _command: Command) -> str:
+        report = await self._check_up.examine()
+        return "\n".join(
+            f"{one.health.value} {one.subject}: {one.seen}"
+            + (f" -> {one.remedy}" if one.remedy else "")
+            for one in report.examined
+        )
+
+    async def _restart_soon(self, _command: Command) -> str:
+        self._restarting = asyncio.create_task(self._restart_when_told(), name="restart")
+        return "it stops now and is started again"
+
+    async def _restart_when_told(self) -> None:
+        await asyncio.sleep(0)  # the answer to this very command is given first
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TELL_S):
+                await self._desk.all_told()
+        self._restart()
