@@ -7,10 +7,12 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocol.chain import GENESIS, ChainHead
+from protocol.commands import Command, CommandVerb
 from protocol.digest import Digests, sha256_hex
 from protocol.findings import Finding, FindingCode
 from protocol.identifiers import (
     BayNumber,
+    CommandId,
     DockId,
     DockingId,
     ManifestId,
@@ -203,6 +205,21 @@ def registry() -> Registry:
                 recorder=RecorderId("R-0001"), make="DSJ", model="DSJ-A8", serial="0000017"
             ),
         ),
+    )
+
+
+def command() -> Command:
+    """Return a command to the vectors' dock."""
+    return Command(
+        command_id=CommandId("0192f1a4-1000-7000-8000-0000000000c1"),
+        dock=DOCK,
+        sequence=1_800_000_000_000,
+        verb=CommandVerb.IDENTIFY,
+        issued_at=TIME,
+        expires_at=TIME + timedelta(minutes=2),
+        asked_by="zhangwei",
+        bay=BayNumber(3),
+        seconds=30,
     )
 
 

@@ -19,6 +19,7 @@ import msgspec
 
 from protocol import messages
 from protocol.chain import GENESIS, ChainHead
+from protocol.commands import Command, CommandAnswer
 from protocol.digest import sha256_hex
 from protocol.envelope import pre_authentication_encoding, seal, sign_statement
 from protocol.findings import FindingCode
@@ -42,6 +43,7 @@ from scripts.samples import (
     OTHER_DOCK,
     TIME,
     chain,
+    command,
     manifest,
     public_key,
     receipt,
@@ -63,6 +65,8 @@ _SCHEMA_TYPES: Final[tuple[type[msgspec.Struct], ...]] = (
     Refusal,
     Receipt,
     Registry,
+    Command,
+    CommandAnswer,
     messages.DockStatus,
     messages.BayMessage,
     messages.DoctorReport,
@@ -105,6 +109,7 @@ def good_vectors() -> Iterator[tuple[str, bytes]]:
     yield "good/refusal.dsse.json", sign_statement(refusal, Statement.REFUSAL, archive)
     yield "good/receipt-1.dsse.json", sign_statement(receipt(first), Statement.RECEIPT, archive)
     yield "good/registry.dsse.json", sign_statement(registry(), Statement.REGISTRY, archive)
+    yield "good/command.dsse.json", sign_statement(command(), Statement.COMMAND, archive)
     yield (
         "good/keys.json",
         _json({name: public_key(name).hex() for name in (DOCK, OTHER_DOCK, "archive")}),

@@ -16,7 +16,7 @@ from server_agent.config import DEFAULT_PATH, load_config
 _FAILED: Final = 1
 _ABOUT: Final = """\
 Have a dock do something: signed by the archive, done at most once, and answered. The running
-server-agent sends it; to be asked as its user, as one of its group, or as root.
+server-agent sends it; to be asked as root or as its user.
 """
 _EXAMPLES: Final = """\
 examples:

@@ -1,6 +1,6 @@
 """Where programs on this machine ask for commands to docks: a Unix socket, one JSON object a line.
 
-Who may open the socket is the file system's matter: server-agent's user and its group.
+Only root and server-agent's own user can open it: the broker's user is in the group.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from protocol.strict_json import Message
 from server_agent.errors import CommandError, CommandSocketError
 
 _MAX_REQUEST_BYTES: Final = 4096
-_MODE: Final = 0o660
+_MODE: Final = 0o600
 _IDLE_S: Final = 10.0
 _MOST_CLIENTS: Final = 16
 # Longer than any command is waited for.
