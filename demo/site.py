@@ -214,6 +214,7 @@ class Site:
     def _console_toml(self) -> str:
         return (
             f'[listen]\nhost = "127.0.0.1"\nport = {self.console_port}\n\n'
+            '[commands]\nsocket = "server/cmd.sock"\n\n'
             f'[catalogue]\nurl = "{self._catalogue_url()}"\n\n'
             '[archive]\nroot = "archive"\n\n'
             '[access]\ndatabase = "console/access.sqlite"\n\n'

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import pwd
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
@@ -196,7 +197,7 @@ async def serve(
             serve_tus(
                 server.endpoint, host=config.https.host, port=config.https.port, tls=tls
             ) as server.https_port,
-            serve_commands(config.commands.socket, server.obey),
+            serve_commands(config.commands.socket, server.obey, users=_users(config)),
         ):
             _log.info("listening", host=config.https.host, port=server.https_port)
             yield server
@@ -232,6 +233,15 @@ def run_forever(config: ServerConfig) -> None:
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(config))
+
+
+def _users(config: ServerConfig) -> frozenset[int]:
+    """Return the numbers of users who may ask for commands; one that is not there asks nothing."""
+    found = set[int]()
+    for name in config.commands.users:
+        with contextlib.suppress(KeyError):
+            found.add(pwd.getpwnam(name).pw_uid)
+    return frozenset(found)
 
 
 def load_signer_key(signing: Signing) -> SigningKey:

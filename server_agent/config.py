@@ -94,9 +94,10 @@ class Signing(_Table, frozen=True, kw_only=True):
 
 
 class Commands(_Table, frozen=True, kw_only=True):
-    """Where programs on this machine ask for commands to docks."""
+    """Where programs on this machine ask for commands to docks, and whose; root's may always."""
 
     socket: Path = Path("/run/bayward-server/commands.sock")
+    users: tuple[Text, ...] = ("bayward-console",)
 
 
 class Limits(_Table, frozen=True, kw_only=True):

@@ -26,19 +26,20 @@ class Permission(Enum):
     SEE_BAYS = "see_bays"
     SEE_FOOTAGE = "see_footage"
     READ_VIEWINGS = "read_viewings"
+    COMMAND_DOCKS = "command_docks"
 
 
-_LEADS: Final = frozenset(Permission)
+_LEADS: Final = frozenset(Permission) - {Permission.COMMAND_DOCKS}
 
 # Who runs the machines, and who checks the records, see no footage.
 PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType(
     {
         Role.OFFICER: frozenset({Permission.SEE_BAYS, Permission.SEE_FOOTAGE}),
-        Role.DEVICE_ADMINISTRATOR: _LEADS,
+        Role.DEVICE_ADMINISTRATOR: frozenset(Permission),
         Role.SECTION_HEAD: _LEADS,
         Role.DEPUTY_DIRECTOR: _LEADS,
         Role.BUREAU_LEADER: _LEADS,
-        Role.SYSTEM_ADMINISTRATOR: frozenset({Permission.SEE_BAYS}),
+        Role.SYSTEM_ADMINISTRATOR: frozenset({Permission.SEE_BAYS, Permission.COMMAND_DOCKS}),
         Role.AUDITOR: frozenset({Permission.READ_VIEWINGS}),
     }
 )

@@ -1,10 +1,13 @@
 """Where programs on this machine ask for commands to docks: a Unix socket, one JSON object a line.
 
-Only root and server-agent's own user can open it: the broker's user is in the group.
+The kernel says who asks (SO_PEERCRED): root, server-agent's own user, and those that it was told.
 """
 
 import asyncio
 import contextlib
+import os
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Final
@@ -22,7 +25,8 @@ from protocol.strict_json import Message
 from server_agent.errors import CommandError, CommandSocketError
 
 _MAX_REQUEST_BYTES: Final = 4096
-_MODE: Final = 0o600
+_MODE: Final = 0o666
+_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _IDLE_S: Final = 10.0
 _MOST_CLIENTS: Final = 16
 # Longer than any command is waited for.
@@ -51,19 +55,31 @@ class Reply(Message, frozen=True, kw_only=True):
 
 @contextlib.asynccontextmanager
 async def serve_commands(
-    path: Path, ask: Callable[[Request], Awaitable[CommandAnswer]]
+    path: Path,
+    ask: Callable[[Request], Awaitable[CommandAnswer]],
+    *,
+    users: frozenset[int] = frozenset(),
 ) -> AsyncIterator[None]:
     """Answer for the length of the block.
+
+    Args:
+        path: Where.
+        ask: Has a dock do something.
+        users: Who may ask besides root and ourselves, by number.
 
     Raises:
         OSError: The socket cannot be made.
     """
     busy = asyncio.Semaphore(_MOST_CLIENTS)
+    may_ask = users | {0, os.geteuid()}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError, asyncio.CancelledError):
             async with busy:
-                await _answer(reader, writer, ask)
+                if (user := _user_of(writer)) in may_ask:
+                    await _answer(reader, writer, ask)
+                else:
+                    _log.warning("a stranger asked", uid=user)
         writer.close()
 
     await asyncio.to_thread(path.unlink, missing_ok=True)
@@ -74,6 +90,13 @@ async def serve_commands(
     finally:
         server.close()
         await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+def _user_of(writer: asyncio.StreamWriter) -> int:
+    connection = writer.get_extra_info("socket")
+    told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, _ = _CREDENTIALS.unpack(told)
+    return int(uid)
 
 
 async def _answer(

@@ -63,6 +63,12 @@ ADDRESSES: Final = (
     ),
     Address(method="GET", path="/docks/{dock}", handler=dock_pages.dock, needs=Permission.SEE_BAYS),
     Address(
+        method="POST",
+        path="/docks/{dock}/commands",
+        handler=dock_pages.ask,
+        needs=Permission.COMMAND_DOCKS,
+    ),
+    Address(
         method="GET",
         path="/recordings",
         handler=recording_pages.recordings,

@@ -100,6 +100,12 @@ class Mqtt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tls: MqttTls | None = None
 
 
+class Commands(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where server-agent takes commands to docks, on this machine."""
+
+    socket: Path = Path("/run/bayward-server/commands.sock")
+
+
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the console logs, to standard error."""
 
@@ -115,6 +121,7 @@ class ConsoleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     access: Access
     mqtt: Mqtt
     listen: Listen = field(default_factory=Listen)
+    commands: Commands = field(default_factory=Commands)
     log: Log = field(default_factory=Log)
     timezone: str = "Asia/Shanghai"
 

@@ -1,31 +1,75 @@
-"""One dock: what it found when it looked at itself."""
+"""One dock: what it found when it looked at itself, and what it can be asked to do."""
+
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
+from protocol.commands import CommandVerb
 from protocol.errors import IdentifierError
-from protocol.identifiers import parse_dock
+from protocol.identifiers import BayNumber, DockId, parse_bay, parse_dock
+from server_agent.access.roles import Permission, may
+from server_agent.adapters.command_socket import Request as CommandRequest
 from server_agent.console.answers import page
 from server_agent.console.guard import Desk, Visitor
+
+_IDENTIFY_S: Final = 30
 
 
 async def dock(desk: Desk, request: Request, visitor: Visitor) -> Response:
     """Answer ``GET /docks/{dock}``; 404 for one that nobody has heard of."""
-    try:
-        name = parse_dock(request.path_params["dock"])
-    except IdentifierError:
-        raise HTTPException(404) from None
-    live = desk.board.model.docks.get(name)
-    if live is None:
-        raise HTTPException(404)
-    names = desk.board.facts.names
+    name = _known(desk, request)
+    live = desk.board.model.docks[name]
+    session = visitor.session
+    may_command = session is not None and may(session.user.role, Permission.COMMAND_DOCKS)
+    bays = 0 if live.status is None else live.status.message.bays
     return page(
         desk,
         request,
         visitor,
         "dock.html",
         dock=name,
-        name=names.docks.get(name) or name,
+        name=desk.board.facts.names.docks.get(name) or name,
         report=live.report,
+        may_command=may_command,
+        errands=desk.errands.of(name) if may_command else (),
+        bays=range(1, bays + 1),
     )
+
+
+async def ask(desk: Desk, request: Request, visitor: Visitor) -> Response:
+    """Answer ``POST /docks/{dock}/commands``: the answer is on the dock's page when it comes."""
+    name = _known(desk, request)
+    if visitor.session is None:
+        raise HTTPException(401)
+    try:
+        verb = CommandVerb(visitor.form.get("verb", ""))
+        bay = _bay(visitor.form.get("bay", ""))
+    except (ValueError, IdentifierError):
+        raise HTTPException(400) from None
+    desk.errands.start(
+        CommandRequest(
+            dock=name,
+            verb=verb,
+            asked_by=visitor.session.user.name,
+            bay=bay,
+            seconds=_IDENTIFY_S if verb is CommandVerb.IDENTIFY else None,
+        ),
+        now_utc=visitor.now_utc,
+    )
+    return RedirectResponse(f"/docks/{name}", status_code=303)
+
+
+def _known(desk: Desk, request: Request) -> DockId:
+    try:
+        name = parse_dock(request.path_params["dock"])
+    except IdentifierError:
+        raise HTTPException(404) from None
+    if name not in desk.board.model.docks:
+        raise HTTPException(404)
+    return name
+
+
+def _bay(untrusted: str) -> BayNumber | None:
+    return parse_bay(untrusted) if untrusted else None

@@ -27,6 +27,7 @@ from server_agent.access.sessions import (
 )
 from server_agent.access.store import AccessStore
 from server_agent.console.board import Board
+from server_agent.console.errands import Errands
 from server_agent.console.forms import Form, read_form
 from server_agent.console.pages import Pages
 from server_agent.console.reader import CatalogueReader
@@ -57,6 +58,7 @@ class Desk:
     gate: Gate
     reader: CatalogueReader
     board: Board
+    errands: Errands
     pages: Pages
     archive_root: Path
     limits: Limits

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +14,12 @@ from runtime import service, tls
 from runtime.link import LinkSettings
 from server_agent.access.login import Gate
 from server_agent.access.store import open_access
+from server_agent.adapters.command_socket import ask_server
 from server_agent.console.app import build_app
 from server_agent.console.assets import Assets, load_assets
 from server_agent.console.board import Board
 from server_agent.console.config import ConsoleSettings, Mqtt, catalogue_url
+from server_agent.console.errands import Errands
 from server_agent.console.guard import Desk
 from server_agent.console.live_link import follow_docks, watch_catalogue
 from server_agent.console.pages import Pages
@@ -62,6 +65,7 @@ async def run(
                 await stop.wait()
                 service.notify("STOPPING=1")
                 desk.board.close()
+                desk.errands.close()
                 server.stop()
                 for task in endless:
                     task.cancel()
@@ -85,6 +89,7 @@ async def open_desk(
                 gate=Gate(store),
                 reader=CatalogueReader(engine),
                 board=Board(),
+                errands=Errands(partial(ask_server, settings.commands.socket)),
                 pages=Pages(assets, settings.zone),
                 archive_root=settings.archive.root,
                 limits=settings.access.limits,

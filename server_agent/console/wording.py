@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from protocol.commands import CommandOutcome, CommandVerb
 from protocol.findings import FindingCode
 from protocol.manifest import DateBasis, IncompleteReason, Isolation
 from protocol.messages import BayState, Health
@@ -92,6 +93,24 @@ HEALTH: Final[Mapping[Health, str]] = MappingProxyType(
         Health.UNKNOWN: N_("Not known"),
         Health.SOON: N_("Soon"),
         Health.BAD: N_("Fault"),
+    }
+)
+
+VERBS: Final[Mapping[CommandVerb, str]] = MappingProxyType(
+    {
+        CommandVerb.RESCAN: N_("Try recorders again"),
+        CommandVerb.IDENTIFY: N_("Show this bay"),
+        CommandVerb.COLLECT_LOGS: N_("Collect its log"),
+        CommandVerb.RESTART: N_("Start its program anew"),
+        CommandVerb.DOCTOR: N_("Examine itself"),
+    }
+)
+
+OUTCOMES: Final[Mapping[CommandOutcome, str]] = MappingProxyType(
+    {
+        CommandOutcome.DONE: N_("done"),
+        CommandOutcome.REFUSED: N_("refused"),
+        CommandOutcome.FAILED: N_("failed"),
     }
 )
 

@@ -186,6 +186,31 @@ def test_first_footage(made: Made, station: Station, tmp_path: Path) -> None:
     assert idle_bytes < MOST_IDLE_BYTES
 
 
+def test_lamps_of_the_kernel(made: Made, station: Station, tmp_path: Path) -> None:
+    """A service whose /sys is read-only lights them; a keyboard's lamp stands for a bay's."""
+    station.until_active()
+    machine = station.machine
+    machine.plug_device("usb-kbd", "7")
+    lamp = machine.until("ls /sys/class/leds | grep capslock").strip()
+    machine.until(f'test "$(stat -Lc %G /sys/class/leds/{lamp}/brightness)" = bayward-edge')
+    machine.sh(
+        f"sed -i '/^number = 1$/a green_lamp = \"{lamp}\"' /etc/bayward/edge.toml;"
+        " systemctl restart edge-agent"
+    )
+    machine.plug(made.recorders[0].image(tmp_path / "card"), "1")
+    station.bays.until(1, "bay['state'] == 'releasable'")
+
+    machine.until(f'test "$(cat /sys/class/leds/{lamp}/brightness)" = 1')
+    checked = machine.sh("edge-agent check-config")
+    pid = "$(systemctl show -P MainPID edge-agent)"
+    elsewhere = machine.run(
+        "sh", "-c", f"nsenter -t {pid} -m sh -c 'echo 1 >/sys/kernel/mm/ksm/run'"
+    )
+
+    assert f"✓ lamp {lamp}" in checked
+    assert elsewhere.status != 0
+
+
 def test_a_dock_takes_no_second_key(made: Made, station: Station) -> None:
     """What is a dock stays this dock, and the key is left as it was."""
     station.until_active()

@@ -1,7 +1,9 @@
 """The socket on which programs of this machine ask: for its own user, and for requests alone."""
 
 import asyncio
+import os
 import stat
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +27,7 @@ ANSWER = CommandAnswer(
 
 
 async def test_who_asks_gets_the_docks_answer(tmp_path: Path) -> None:
-    """The longest there is; and nobody but the user of the program can ask."""
+    """The longest there is; who may ask is not the file's mode to say."""
     asked: list[Request] = []
 
     async def ask(request: Request) -> CommandAnswer:
@@ -39,7 +41,7 @@ async def test_who_asks_gets_the_docks_answer(tmp_path: Path) -> None:
 
     assert reply == Reply(answer=ANSWER)
     assert asked == [REQUEST]
-    assert mode == 0o600
+    assert mode == 0o666
     assert not await asyncio.to_thread(path.exists)
 
 
@@ -78,6 +80,41 @@ async def test_what_is_no_request(tmp_path: Path, untrusted: bytes, code: str) -
         writer.close()
 
     assert strict_json.parse(line, Reply, max_bytes=4096).code == code
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize(
+    ("users", "is_answered"), [(frozenset(), False), (frozenset({65_534}), True)]
+)
+async def test_who_may_ask(users: frozenset[int], *, is_answered: bool) -> None:
+    """Another user is not answered, unless the archive was told that he or she may."""
+
+    async def ask(_request: Request) -> CommandAnswer:
+        return ANSWER
+
+    with tempfile.TemporaryDirectory() as folder:
+        await asyncio.to_thread(Path(folder).chmod, 0o755)
+        path = Path(folder, "cmd.sock")
+        async with serve_commands(path, ask, users=users):
+            line = strict_json.encode(REQUEST).decode()
+            script = (
+                "import socket, sys\n"
+                "with socket.socket(socket.AF_UNIX) as line:\n"
+                "    line.connect(sys.argv[1])\n"
+                "    try:\n"
+                "        line.sendall(sys.argv[2].encode() + b'\\n')\n"
+                "        print(len(line.makefile().readline()))\n"
+                "    except OSError:\n"
+                "        print(0)\n"
+            )
+            asking = await asyncio.create_subprocess_exec(
+                *("/usr/bin/python3", "-c", script, str(path), line),
+                user=65_534,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            told, _ = await asking.communicate()
+
+    assert (int(told) > 0) == is_answered
 
 
 async def test_nobody_is_there(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ EVERYBODY: Final = frozenset(Role)
 BAYS: Final = EVERYBODY - {Role.AUDITOR}
 FOOTAGE: Final = EVERYBODY - {Role.AUDITOR, Role.SYSTEM_ADMINISTRATOR}
 VIEWINGS: Final = EVERYBODY - {Role.OFFICER, Role.SYSTEM_ADMINISTRATOR}
+COMMANDS: Final = frozenset({Role.DEVICE_ADMINISTRATOR, Role.SYSTEM_ADMINISTRATOR})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ TABLE: Final = (
     Row(method="GET", path="/bays/stream", who=BAYS),
     # Nobody has heard of it yet.
     Row(method="GET", path="/docks/{dock}", who=BAYS, status=404),
+    Row(method="POST", path="/docks/{dock}/commands", who=COMMANDS, status=404),
     Row(method="GET", path="/recordings", who=FOOTAGE),
     Row(method="GET", path=RECORDING, who=FOOTAGE),
     Row(

@@ -3,8 +3,11 @@
 import pytest
 
 from protocol import strict_json
+from protocol.commands import CommandAnswer, CommandOutcome, CommandVerb
+from protocol.identifiers import CommandId
 from protocol.topics import Channel, of_dock
 from server_agent.access.roles import Role
+from server_agent.adapters.command_socket import Reply, Request
 from server_agent.console.live import connected, received
 from tests.server.console.conftest import NOW, Console
 from tests.server.console.test_live import hear_all
@@ -43,3 +46,108 @@ async def test_a_dock_that_nobody_has_heard_of(console: Console, name: str) -> N
     """There is no page for it."""
     async with console.browser(ADMINISTRATOR) as browser:
         assert (await browser.get(f"/docks/{name}")).status == 404
+
+
+class Answering:
+    """The archive, as far as it is asked for commands."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+        self.asked: list[Request] = []
+
+    async def __call__(self, request: Request) -> Reply:
+        self.asked.append(request)
+        return self.reply
+
+
+def _with_dock(console: Console, reply: Reply) -> Answering:
+    """Let the dock be heard of, and the archive answer."""
+    answering = Answering(reply)
+    console.desk.errands._ask = answering  # noqa: SLF001 - the archive is another program
+    console.desk.board.update_model(
+        lambda model: hear_all(connected(model, now_utc=NOW), status(at=NOW))
+    )
+    return answering
+
+
+def _answer(outcome: CommandOutcome, **facts: str) -> Reply:
+    return Reply(
+        answer=CommandAnswer(
+            command_id=CommandId("0192f1a4-1000-7000-8000-0000000000c1"),
+            dock=DOCK,
+            at=NOW,
+            outcome=outcome,
+            **facts,
+        )
+    )
+
+
+async def test_a_command_and_its_answer(console: Console) -> None:
+    """Asked in the account's name; what the dock says is shown, and none of it as HTML."""
+    answering = _with_dock(
+        console, _answer(CommandOutcome.DONE, content="<script>line</script>\n第二行")
+    )
+    async with console.browser(ADMINISTRATOR) as browser:
+        form = (await browser.get(f"/docks/{DOCK}")).form_token
+        fields = {"form_token": form, "verb": "identify", "bay": "3"}
+        sent = await browser.post(f"/docks/{DOCK}/commands", fields)
+        await console.desk.errands.idle()
+        page = await browser.get(f"/docks/{DOCK}")
+
+    [asked] = answering.asked
+    assert (sent.status, sent.headers["location"]) == (303, f"/docks/{DOCK}")
+    assert (asked.dock, asked.verb, asked.bay) == (DOCK, CommandVerb.IDENTIFY, 3)
+    assert asked.asked_by in page.text
+    assert "已完成" in page.text
+    assert "第二行" in page.text
+    assert "<script>line" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("reply", "shown"),
+    [
+        (_answer(CommandOutcome.REFUSED, code="E-CMD-104", text="no lights"), "被拒绝"),
+        (Reply(code="E-CMD-202", text="did not answer"), "失败"),
+    ],
+)
+async def test_a_command_that_was_not_done(console: Console, reply: Reply, shown: str) -> None:
+    """With the code, and what the dock or the archive says."""
+    _with_dock(console, reply)
+    async with console.browser(ADMINISTRATOR) as browser:
+        form = (await browser.get(f"/docks/{DOCK}")).form_token
+        await browser.post(f"/docks/{DOCK}/commands", {"form_token": form, "verb": "rescan"})
+        await console.desk.errands.idle()
+        page = await browser.get(f"/docks/{DOCK}")
+
+    assert shown in page.text
+    assert "E-CMD-" in page.text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"verb": "erase"}, {"verb": "identify", "bay": "0"}, {"verb": "doctor", "bay": "x"}],
+)
+async def test_a_command_that_there_is_not(console: Console, fields: dict[str, str]) -> None:
+    """It is refused, and nobody is asked."""
+    answering = _with_dock(console, _answer(CommandOutcome.DONE))
+    async with console.browser(ADMINISTRATOR) as browser:
+        form = (await browser.get(f"/docks/{DOCK}")).form_token
+        answer = await browser.post(f"/docks/{DOCK}/commands", {"form_token": form, **fields})
+
+    assert answer.status == 400
+    assert not answering.asked
+
+
+@pytest.mark.parametrize("role", [Role.OFFICER, Role.SECTION_HEAD, Role.BUREAU_LEADER])
+async def test_who_has_no_business_with_docks(console: Console, role: Role) -> None:
+    """The page has no buttons, and the address answers 403."""
+    answering = _with_dock(console, _answer(CommandOutcome.DONE))
+    async with console.browser(role) as browser:
+        page = await browser.get(f"/docks/{DOCK}")
+        sent = await browser.post(
+            f"/docks/{DOCK}/commands", {"form_token": page.form_token, "verb": "restart"}
+        )
+
+    assert (page.status, sent.status) == (200, 403)
+    assert f"/docks/{DOCK}/commands" not in page.text
+    assert not answering.asked
