@@ -90,3 +90,19 @@ def test_edge_mount_may_mount_and_reaches_no_network() -> None:
     assert set(service["capabilityboundingset"].split()) == {"CAP_SYS_ADMIN", "CAP_CHOWN"}
     assert service["restrictaddressfamilies"] == "AF_UNIX"
     assert (service["ipaddressdeny"], service["devicepolicy"]) == ("any", "closed")
+
+
+# What the kernel calls them, and the drivers without which it knows no such name.
+DRIVERS: Final = {"block-sd": "sd_mod", "char-ttyUSB": "usbserial", "char-ttyACM": "cdc_acm"}
+ALWAYS_THERE: Final = {"block-blkext"}
+
+
+@pytest.mark.parametrize("name", ["edge-agent", "edge-mount"])
+def test_drivers_are_there_before_the_unit(name: str) -> None:
+    """DeviceAllow stands for what the kernel knows at the start: the drivers are loaded at boot."""
+    text = (ROOT / f"systemd/{name}.service").read_text(encoding="utf-8")
+    allowed = set(re.findall(r"^DeviceAllow=(\S+)", text, re.MULTILINE)) - ALWAYS_THERE
+    loaded = (ROOT / "systemd/bayward-edge.modules.conf").read_text(encoding="utf-8").split()
+
+    assert allowed
+    assert {DRIVERS[one] for one in allowed} <= set(loaded)
