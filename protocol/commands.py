@@ -13,6 +13,7 @@ from protocol.strict_json import Message
 # With its envelope and its escapes it fits into any telemetry message.
 MAX_CONTENT_CHARACTERS: Final = 12_000
 MAX_SECONDS: Final = 600
+MAX_COMMAND_BYTES: Final = 16 * 1024
 _MOST: Final = (1 << 63) - 1
 
 
@@ -58,7 +59,12 @@ class CommandOutcome(Enum):
 
 
 class CommandAnswer(Message, frozen=True, kw_only=True):
-    """What a dock says to a command; ``content`` is what was asked for, such as log lines."""
+    """What a dock says to a command.
+
+    Attributes:
+        content: What was asked for, such as log lines.
+        last_sequence: Of a refusal for its number: the highest that the dock has taken.
+    """
 
     command_id: CommandField
     dock: DockField
@@ -67,3 +73,4 @@ class CommandAnswer(Message, frozen=True, kw_only=True):
     code: Code | None = None
     text: Annotated[str, Meta(max_length=500)] = ""
     content: Annotated[str, Meta(max_length=MAX_CONTENT_CHARACTERS)] = ""
+    last_sequence: Annotated[int, Meta(ge=0, le=_MOST)] = 0

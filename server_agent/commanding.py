@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -16,6 +17,7 @@ from server_agent.signing import Answer, Signer
 # A dock that is away that long does nothing about it when it is back.
 HOLDS: Final = timedelta(minutes=2)
 _ENTROPY_BYTES: Final = 10
+_SEEN_BEFORE: Final = "E-CMD-103"  # a dock's word for a number that is too low
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +43,8 @@ class CommandOffice:
         self._docks = docks
         self._publish = publish
         self._waiting: dict[CommandId, asyncio.Future[CommandAnswer]] = {}
-        self._sequence = 0
+        # Of each dock; by the clock, so that a new start goes on above all that went before.
+        self._sequences: dict[DockId, int] = {}
 
     async def ask(
         self,
@@ -61,21 +64,13 @@ class CommandOffice:
         """
         if dock not in self._docks():
             raise DockUnknownError(f"{dock} is not in the registry")
-        command = self._new(dock, verb, asked_by=asked_by, bay=bay, seconds=seconds)
-        answered = asyncio.get_running_loop().create_future()
-        self._waiting[command.command_id] = answered
+        wanted = _Wanted(dock=dock, verb=verb, asked_by=asked_by, bay=bay, seconds=seconds)
         _log.info("command", dock=dock, verb=verb.value, bay=bay, asked_by=asked_by)
-        try:
-            self._publish(self._signer.command(command))
-            async with asyncio.timeout(patience.total_seconds()):
-                answer: CommandAnswer = await answered
-        except TimeoutError:
-            _log.warning("command not answered", dock=dock, verb=verb.value, asked_by=asked_by)
-            raise NoAnswerError(
-                f"{dock} did not answer within {patience.total_seconds():.0f} s; is it online?"
-            ) from None
-        finally:
-            del self._waiting[command.command_id]
+        answer = await self._ask_once(wanted, patience)
+        if answer.code == _SEEN_BEFORE and answer.last_sequence >= self._sequences[dock]:
+            # Our clock was ahead once, or is behind now.
+            self._sequences[dock] = answer.last_sequence
+            answer = await self._ask_once(wanted, patience)
         _log.info("command answered", dock=dock, verb=verb.value, outcome=answer.outcome.value)
         return answer
 
@@ -85,28 +80,48 @@ class CommandOffice:
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
 
-    def _new(
-        self,
-        dock: DockId,
-        verb: CommandVerb,
-        *,
-        asked_by: str,
-        bay: BayNumber | None,
-        seconds: int | None,
-    ) -> Command:
+    async def _ask_once(self, wanted: "_Wanted", patience: timedelta) -> CommandAnswer:
+        command = self._new(wanted)
+        answered: asyncio.Future[CommandAnswer] = asyncio.get_running_loop().create_future()
+        self._waiting[command.command_id] = answered
+        try:
+            self._publish(self._signer.command(command))
+            async with asyncio.timeout(patience.total_seconds()):
+                return await answered
+        except TimeoutError:
+            _log.warning("command not answered", dock=wanted.dock, verb=wanted.verb.value)
+            raise NoAnswerError(
+                f"{wanted.dock} did not answer within {patience.total_seconds():.0f} s;"
+                " is it online?"
+            ) from None
+        finally:
+            del self._waiting[command.command_id]
+
+    def _new(self, wanted: "_Wanted") -> Command:
         now = self._signer.clock().replace(microsecond=0)
         now_ms = unix_ms(self._signer.clock())
-        # By the clock, so that a new start of the archive goes on above all that went before.
-        self._sequence = max(self._sequence + 1, now_ms)
+        sequence = max(self._sequences.get(wanted.dock, 0) + 1, now_ms)
+        self._sequences[wanted.dock] = sequence
         entropy = self._signer.entropy(_ENTROPY_BYTES)
         return Command(
             command_id=CommandId(mint_uuid7(unix_ms=now_ms, entropy=entropy)),
-            dock=dock,
-            sequence=self._sequence,
-            verb=verb,
+            dock=wanted.dock,
+            sequence=sequence,
+            verb=wanted.verb,
             issued_at=now,
             expires_at=now + HOLDS,
-            asked_by=asked_by,
-            bay=bay,
-            seconds=seconds,
+            asked_by=wanted.asked_by,
+            bay=wanted.bay,
+            seconds=wanted.seconds,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What is asked, before it has a number."""
+
+    dock: DockId
+    verb: CommandVerb
+    asked_by: str
+    bay: BayNumber | None
+    seconds: int | None

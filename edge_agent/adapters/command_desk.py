@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from edge_agent.adapters.disk_word import disk_failure
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.notice_store import Clock, NoticeStore, plain_text, unix_ms
 from edge_agent.adapters.pulse import Pulse
@@ -25,6 +26,7 @@ from protocol.keys import KeyId, VerifyingKey
 
 FAILED: Final = "E-CMD-105"
 _MAX_TEXT: Final = 500
+_NOTED: Final = frozenset({Refusal.CANNOT, Refusal.EXPIRED})
 # Nobody asks so fast: more than these wait for a connection that there is not.
 _MOST_ANSWERS: Final = 100
 
@@ -81,7 +83,7 @@ class CommandDesk:
             problem = Unhandled(code=error.code, detail=str(error))
             await self._notices.keep_unhandled(topic, untrusted, problem)
             return
-        refused = await self._note(command)
+        refused, last = await self._note(command)
         if refused is None:
             _log.info("command", verb=command.verb.value, asked_by=command.asked_by)
             self._to_do.put_nowait(command)
@@ -92,7 +94,7 @@ class CommandDesk:
             problem = Unhandled(code=refusal.value, detail=words)
             await self._notices.keep_unhandled(topic, untrusted, problem)
         if refusal is not Refusal.OTHER_DOCK:
-            self._tell(command, CommandOutcome.REFUSED, code=refusal.value, text=words)
+            self._tell(command, CommandOutcome.REFUSED, code=refusal.value, text=words, last=last)
 
     async def run(self) -> None:
         """Do one command after the other, until cancelled."""
@@ -114,18 +116,22 @@ class CommandDesk:
         while self._answers:
             await self.told.beyond(self.told.beats)
 
-    async def _note(self, command: Command) -> tuple[Refusal, str] | None:
+    async def _note(self, command: Command) -> tuple[tuple[Refusal, str] | None, int]:
+        """Note a command's number, whatever becomes of it; return why it is refused, and the last.
+
+        One that came too late must not come in time when the clock is set back.
+        """
         now = self._clock()
         async with self._journal.transaction() as connection:
             rows = await connection.execute_fetchall("SELECT max(sequence) FROM command")
             last = next(int(found or 0) for (found,) in rows)
             refused = refusal_of(command, dock=self._dock, bays=self._bays, last=last, now=now)
-            if refused is None or refused[0] is Refusal.CANNOT:
+            if refused is None or refused[0] in _NOTED:
                 row = (command.sequence, command.command_id, command.verb.value, command.asked_by)
                 await connection.execute(
                     "INSERT INTO command VALUES (?, ?, ?, ?, ?)", (*row, unix_ms(now))
                 )
-        return refused
+        return refused, last
 
     async def _do(self, command: Command) -> None:
         try:
@@ -133,7 +139,9 @@ class CommandDesk:
         except CannotError as error:
             code = Refusal.CANNOT.value
             self._tell(command, CommandOutcome.REFUSED, code=code, text=str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it was, who asked is told
+        except Exception as error:
+            if disk_failure(error) is not None:
+                raise
             _log.exception("a command failed", verb=command.verb.value)
             self._tell(command, CommandOutcome.FAILED, code=FAILED, text=repr(error))
         else:
@@ -148,6 +156,7 @@ class CommandDesk:
         code: str | None = None,
         text: str = "",
         content: str = "",
+        last: int = 0,
     ) -> None:
         self._answers.append(
             CommandAnswer(
@@ -158,6 +167,7 @@ class CommandDesk:
                 code=code,
                 text=plain_text(text, _MAX_TEXT),
                 content=content,
+                last_sequence=last if code == Refusal.SEEN_BEFORE.value else 0,
             )
         )
         self.told.beat()

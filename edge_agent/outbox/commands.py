@@ -5,14 +5,17 @@ from datetime import datetime, timedelta
 from enum import Enum, unique
 from typing import Final
 
-from protocol.commands import Command, CommandVerb
+from protocol.commands import MAX_COMMAND_BYTES, Command, CommandVerb
 from protocol.envelope import open_statement
+from protocol.errors import TooLargeError
 from protocol.identifiers import BayNumber, DockId
 from protocol.keys import KeyId, VerifyingKey
 from protocol.versions import Statement
 
 # Clocks of an isolated network differ; a replay is refused by its number, not by its age.
 SLACK: Final = timedelta(minutes=5)
+# Nobody waits longer for a dock; what holds for ever could be kept for another day.
+LONGEST: Final = timedelta(minutes=10)
 
 
 @unique
@@ -31,6 +34,8 @@ def read_command(untrusted: bytes, archive_keys: Mapping[KeyId, VerifyingKey]) -
     Raises:
         ProtocolError: It is none, or not signed by the archive.
     """
+    if len(untrusted) > MAX_COMMAND_BYTES:
+        raise TooLargeError(f"{len(untrusted)} bytes, at most {MAX_COMMAND_BYTES} are read")
     return open_statement(untrusted, Statement.COMMAND, Command, archive_keys)
 
 
@@ -50,12 +55,20 @@ def refusal_of(
         return Refusal.OTHER_DOCK, f"it is for {command.dock}"
     if command.sequence <= last:
         return Refusal.SEEN_BEFORE, f"number {command.sequence}, and {last} was taken already"
-    if now > command.expires_at + SLACK:
-        return Refusal.EXPIRED, f"it held until {command.expires_at:%Y-%m-%d %H:%M:%S} UTC"
-    if command.issued_at > now + SLACK:
-        return Refusal.EXPIRED, "it is from the future: the clocks of dock and archive differ"
+    if words := _out_of_time(command, now):
+        return Refusal.EXPIRED, words
     if words := _what_is_missing(command, bays):
         return Refusal.CANNOT, words
+    return None
+
+
+def _out_of_time(command: Command, now: datetime) -> str | None:
+    if command.expires_at - command.issued_at > LONGEST:
+        return "it would hold for too long"
+    if now > command.expires_at + SLACK:
+        return f"it held until {command.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+    if command.issued_at > now + SLACK:
+        return "it is from the future: the clocks of dock and archive differ"
     return None
 
 

@@ -1,5 +1,6 @@
 """Commands of the archive: done once, on its word alone, and what becomes of them is told."""
 
+import errno
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,8 +53,9 @@ class Desk:
             dock=DOCK,
             bays=frozenset({BayNumber(1)}),
             archive_keys=keyring(ARCHIVE.public),
-            clock=lambda: NOW,
+            clock=lambda: self.now,
         )
+        self.now = NOW
         self.done: list[Command] = []
         self.content = "content"
         self.error: Exception | None = None
@@ -107,6 +109,7 @@ async def test_no_command_is_done_twice(journal: Journal, sequence: int) -> None
     answer = desk.desk.next_answer()
     assert answer is not None
     assert (answer.outcome, answer.code) == (CommandOutcome.REFUSED, "E-CMD-103")
+    assert answer.last_sequence == 5
     assert not desk.done
     assert await desk.notices.unhandled_count() == 1
 
@@ -115,7 +118,14 @@ async def test_no_command_is_done_twice(journal: Journal, sequence: int) -> None
     ("changes", "code"),
     [
         ({"expires_at": NOW - timedelta(minutes=6)}, "E-CMD-102"),
-        ({"issued_at": NOW + timedelta(minutes=6)}, "E-CMD-102"),
+        (
+            {
+                "issued_at": NOW + timedelta(minutes=6),
+                "expires_at": NOW + timedelta(minutes=8),
+            },
+            "E-CMD-102",
+        ),
+        ({"expires_at": NOW + timedelta(minutes=11)}, "E-CMD-102"),
         ({"bay": BayNumber(9)}, "E-CMD-104"),
         ({"verb": CommandVerb.IDENTIFY}, "E-CMD-104"),
     ],
@@ -132,6 +142,30 @@ async def test_commands_that_are_refused(
     assert answer is not None
     assert (answer.outcome, answer.code) == (CommandOutcome.REFUSED, code)
     assert not desk.done
+
+
+async def test_an_expired_command_stays_expired(journal: Journal) -> None:
+    """Also when the dock's clock is set back, and the same command comes again."""
+    late = Desk(journal)
+    late.now = NOW + timedelta(hours=1)
+    await late.take(_signed(_command()))
+    set_back = Desk(journal)
+
+    await set_back.take(_signed(_command()))
+
+    answer = set_back.desk.next_answer()
+    assert answer is not None
+    assert answer.code == "E-CMD-103"
+
+
+async def test_a_disk_that_fails_is_no_answer(journal: Journal) -> None:
+    """It is for the whole program to deal with."""
+    desk = Desk(journal)
+    desk.error = OSError(errno.EIO, "Input/output error")
+    await desk.take(_signed(_command()))
+
+    with pytest.raises(OSError, match="Input/output"):
+        await desk.do_one()
 
 
 async def test_clocks_that_differ_a_little(journal: Journal) -> None:
@@ -153,7 +187,7 @@ async def test_clocks_that_differ_a_little(journal: Journal) -> None:
         sign_statement(_command(), Statement.RECEIPT, ARCHIVE),
         _signed(_command(dock=DockId("dock-99"))),
         _signed(_command()).replace(b"payload", b"Payload", 1),
-        b" " * (17 << 20),
+        b" " * (16 * 1024 + 1),
     ],
     ids=["nothing", "half", "a stranger", "a receipt", "another dock", "damaged", "endless"],
 )

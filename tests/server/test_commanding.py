@@ -4,6 +4,7 @@ import asyncio
 import os
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -86,6 +87,26 @@ async def test_numbers_only_rise() -> None:
     assert numbers[:3] == sorted(set(numbers[:3]))
     assert numbers[3:] == sorted(set(numbers[3:]))
     assert numbers[0] == int(NOW.timestamp() * 1000)
+
+
+async def test_a_dock_that_has_seen_a_higher_number() -> None:
+    """The archive's clock was ahead once: it goes on above what the dock says, once."""
+    sent = Sent()
+    asking = asyncio.create_task(sent.office.ask(DOCK, CommandVerb.DOCTOR, asked_by="admin"))
+    first = await sent.next()
+    ahead = first.sequence + 3_600_000
+    refusal = msgspec.structs.replace(
+        _answer(first),
+        outcome=CommandOutcome.REFUSED,
+        code="E-CMD-103",
+        last_sequence=ahead,
+    )
+    sent.office.answered(refusal)
+    second = await sent.next()
+    sent.office.answered(_answer(second))
+
+    assert second.sequence == ahead + 1
+    assert (await asking).outcome is CommandOutcome.DONE
 
 
 async def test_a_dock_that_does_not_answer() -> None:

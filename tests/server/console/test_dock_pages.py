@@ -1,5 +1,7 @@
 """A dock's page: what it found when it looked at itself."""
 
+from typing import Any
+
 import pytest
 
 from protocol import strict_json
@@ -70,7 +72,7 @@ def _with_dock(console: Console, reply: Reply) -> Answering:
     return answering
 
 
-def _answer(outcome: CommandOutcome, **facts: str) -> Reply:
+def _answer(outcome: CommandOutcome, **facts: Any) -> Reply:
     return Reply(
         answer=CommandAnswer(
             command_id=CommandId("0192f1a4-1000-7000-8000-0000000000c1"),
