@@ -131,6 +131,46 @@ SUBJECTS: Final[Mapping[str, str]] = MappingProxyType(
         "bay map": N_("Map of the bays"),
         "edge-mount": N_("The dock's mounting service"),
         "no-internet guard": N_("No-internet guard"),
+        "archive's address": N_("Archive's address"),
+        "archive's signing certificate": N_("Archive's signing certificate"),
+        "bays": N_("Bays in the configuration"),
+        "bays and storage": N_("Bays and storage"),
+        "broker's address": N_("Broker's address"),
+        "certificate's name": N_("Name in the certificate"),
+        "charger": N_("Charger"),
+        "control socket's folder": N_("Folder of the control socket"),
+        "control socket's name": N_("Name of the control socket"),
+        "dock's name": N_("Dock's name"),
+        "journal's folder": N_("Folder of the journal"),
+        "profiles": N_("Recorder profiles"),
+        "signing key": N_("Signing key"),
+        "staging folder": N_("Staging folder"),
+        "timezone": N_("Time zone"),
+        "TLS identity": N_("TLS identity"),
+    }
+)
+
+# What docks advise, word for word; anything else is shown as it came, in English.
+REMEDIES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        one: one
+        for one in (
+            N_("see what this says, and look again"),
+            N_("it hangs: look at the disk or the network behind it"),
+            N_("install smartmontools, if the disk can tell"),
+            N_("let the archive receive everything, then replace the disk"),
+            N_("stop the agent, copy journal and staging away, and report it"),
+            N_("look at server-agent's log on the archive machine"),
+            N_("look at the cable, the address in edge.toml, and the service there"),
+            N_("systemctl start edge-agent; journalctl -u edge-agent"),
+            N_("systemctl start edge-mount; journalctl -u edge-mount"),
+            N_("keep the dock on its isolated network"),
+            N_("issue it anew with `server-agent pki issue` and put it in place; no restart"),
+            N_("issue it anew with `server-agent pki issue` before it ends"),
+            N_("name your network's time server in /etc/systemd/timesyncd.conf; timedatectl"),
+            N_("free the disk, or see why the archive sends no receipts: `edge-agent status`"),
+            N_("see with `lsusb -t`; plug the charger in as it was, or `edge-agent map-bays`"),
+        )
     }
 )
 

@@ -82,7 +82,8 @@ def report(dock: DockId = DOCK, *, at: datetime) -> DoctorReport:
                 subject="clock",
                 health=Health.BAD,
                 seen="off by 93 s",
-                remedy="name your network's time server in /etc/systemd/timesyncd.conf",
+                remedy="name your network's time server in /etc/systemd/timesyncd.conf;"
+                " timedatectl",
             ),
             Examined(subject="<b>broker</b>", health=Health.GOOD, seen="<i>answers</i>"),
         ),

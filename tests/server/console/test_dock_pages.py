@@ -1,5 +1,6 @@
 """A dock's page: what it found when it looked at itself."""
 
+import ast
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from protocol.identifiers import CommandId
 from protocol.topics import Channel, of_dock
 from server_agent.access.roles import Role
 from server_agent.adapters.command_socket import Reply, Request
+from server_agent.console import wording
 from server_agent.console.live import connected, received
+from tests.architecture.source_tree import ROOT
 from tests.server.console.conftest import NOW, Console
 from tests.server.console.test_live import hear_all
 from tests.simulators.console_data import DOCK
@@ -38,7 +41,7 @@ async def test_what_a_dock_found_when_it_looked_at_itself(console: Console) -> N
     assert page.status == 200
     assert "时钟" in page.text
     assert "off by 93 s" in page.text
-    assert "timesyncd.conf" in page.text
+    assert "在 /etc/systemd/timesyncd.conf 中填写本网时间服务器" in page.text
     assert "<b>broker</b>" not in page.text
     assert "<i>answers</i>" not in page.text
 
@@ -153,3 +156,17 @@ async def test_who_has_no_business_with_docks(console: Console, role: Role) -> N
     assert (page.status, sent.status) == (200, 403)
     assert f"/docks/{DOCK}/commands" not in page.text
     assert not answering.asked
+
+
+def test_what_docks_say_word_for_word_is_translated() -> None:
+    """Each subject and each remedy that the dock's sources spell out has its sentence."""
+    said: dict[str, set[str]] = {"subject": set(), "remedy": set()}
+    for path in ("edge_agent/doctor/verdicts.py", "edge_agent/adapters/examining.py"):
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and isinstance(node.value, ast.Constant):
+                said.setdefault(str(node.arg), set()).add(str(node.value.value))
+
+    assert said["subject"]
+    assert said["subject"] <= set(wording.SUBJECTS)
+    assert said["remedy"] - {""} <= set(wording.REMEDIES)
+    assert said["remedy"]
