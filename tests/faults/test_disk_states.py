@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from edge_agent import app
+from edge_agent import app, staying_alive
 from edge_agent.adapters.disk_watch import DISK_SILENT, DiskWatch, WatchPace
 from edge_agent.config import load_config
 from edge_agent.ports import DISK_REFUSES
@@ -67,8 +67,9 @@ async def running(site: EdgeSite) -> AsyncIterator[None]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test wait as long as a dock does."""
     pace = WatchPace(pause_s=0.1, silent_s=1.0)
-    monkeypatch.setattr(app, "DiskWatch", partial(DiskWatch, pace=pace))
-    monkeypatch.setattr(app, "_DISK_PAUSE_S", 0.1)
+    for module in (app, staying_alive):
+        monkeypatch.setattr(module, "DiskWatch", partial(DiskWatch, pace=pace))
+    monkeypatch.setattr(staying_alive, "_DISK_PAUSE_S", 0.1)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
