@@ -9,7 +9,7 @@ from typing import Final
 from edge_agent.lights.charger import ChargeState, Controller
 from protocol.identifiers import HIGHEST_BAY
 from recorder_simulator.charger import ChargerEngine, ChargerFault, Trouble
-from recorder_simulator.terminal import Terminal
+from recorder_simulator.terminal import Terminal, tell
 
 _EPILOG: Final = f"""\
 It prints the port's path, and a line whenever a light changes. Ctrl-C or SIGTERM ends it.
@@ -34,16 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if number <= options.slots:
             slots[number - 1] = (state, percent)
     controller = Controller(slots=options.slots, model=options.model)
-    engine = ChargerEngine(controller, slots, options.fault or (), tell=_tell)
-    terminal = Terminal(engine, link=options.link, volume=None, tell=_tell)
+    engine = ChargerEngine(controller, slots, options.fault or (), tell=tell)
+    terminal = Terminal(engine, link=options.link, volume=None, tell=tell)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: terminal.stop())
     terminal.run()
     return 0
-
-
-def _tell(line: str) -> None:
-    print(line, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

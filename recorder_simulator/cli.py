@@ -1,7 +1,6 @@
 """The simulator's command line."""
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import msgspec
 from edge_agent.drivers.driver import Verb
 from recorder_simulator.engine import Engine
 from recorder_simulator.script import Fault, FaultKind, Script
-from recorder_simulator.terminal import Terminal
+from recorder_simulator.terminal import Terminal, tell
 from recorder_simulator.volume import Volume
 from runtime.errors import SettingsError
 from runtime.settings import load_toml
@@ -64,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error)
     volume = None if options.volume is None else Volume(options.volume, bay=options.bay)
     engine = Engine(script, utc=lambda: datetime.now(UTC))
-    terminal = Terminal(engine, link=options.link, volume=volume, tell=_tell)
+    terminal = Terminal(engine, link=options.link, volume=volume, tell=tell)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: terminal.stop())
     signal.signal(signal.SIGUSR1, lambda *_: terminal.eject())
@@ -73,14 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _complain(error)
     return OK
-
-
-def _tell(line: str) -> None:
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        # Nobody reads on; the volume has to be put back all the same.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: Exception) -> int:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import select
+import sys
 import time
 import tty
 from collections.abc import Callable
@@ -159,3 +160,13 @@ class Terminal:
         self._ends = None
         self._unsent = b""
         self._tell("port gone")
+
+
+def tell(line: str) -> None:
+    """Print a line at once; when nobody reads any more, go on without."""
+    try:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The volume has to be put back all the same.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
