@@ -16,6 +16,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
 from protocol.envelope import Sealed, parse_statement, pre_authentication_encoding, take_apart
@@ -51,8 +52,10 @@ from server_agent.archive.layout import docking_bag_name, is_misplaced
 from server_agent.archive.verification import Claims, Tags, finding
 
 _NEEDED: Final = (ENVELOPE, PAYLOAD, SIGNATURE, DOCK_CERTIFICATE, CA_CERTIFICATE, CONTENTS)
-# What cryptography raises for certificates that nobody honest would make.
+# What cryptography raises for certificates that nobody honest would make; the warning is of a
+# serial number that is not positive, where warnings are errors, and will be an error everywhere.
 _HOSTILE_CERTIFICATE: Final = (
+    CryptographyDeprecationWarning,
     InvalidSignature,
     UnsupportedAlgorithm,
     TypeError,

@@ -6,10 +6,12 @@ import json
 import os
 import re
 import shutil
+import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from protocol.envelope import sign_statement, take_apart
 from protocol.findings import FindingCode
@@ -394,3 +396,16 @@ def test_file_that_may_not_be_read(bag: Bagged, monkeypatch: pytest.MonkeyPatch)
 
     with pytest.raises(PermissionError):
         bag.report()
+
+
+@pytest.mark.parametrize("name", ["bayward/ca.pem", "bayward/dock-signing.pem"])
+def test_certificate_with_a_negative_serial_number(bag: Bagged, name: str) -> None:
+    """It is a certificate that nobody issued, and nothing is raised about it."""
+    der = bytearray(ssl.PEM_cert_to_DER_cert(bag.read(name).decode()))
+    serial = x509.load_der_x509_certificate(bytes(der)).serial_number
+    # As DER has it: with a sign bit.
+    der[der.index(serial.to_bytes(serial.bit_length() // 8 + 1))] |= 0x80
+    bag.write(name, ssl.DER_cert_to_PEM_cert(bytes(der)).encode())
+    bag.seal()
+
+    assert FindingCode.BAG_CERTIFICATE_WRONG in bag.codes()
