@@ -35,6 +35,8 @@ def test_a_recorder_is_asked_and_comes_back_as_a_disk(
         station.start()
         port = station.machine.plug_serial(simulator.path, "1")
         assert simulator.next_line() == "volume appeared"
+        # QEMU 7.2 may end by itself when a port is taken away with bytes on their way.
+        station.machine.until("! ls -l /proc/[0-9]*/fd | grep -q ttyUSB")
         station.machine.pull(port)
         station.machine.plug(image, "1")
         shown = station.until_state(1, BayState.RELEASABLE)
