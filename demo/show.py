@@ -24,6 +24,7 @@ _LOOK: Final[Mapping[BayState, tuple[str, str, str]]] = {
     BayState.IDENTIFYING: ("◌", "cyan", "who is it?"),
     BayState.INGESTING: ("▶", "bold blue", "reading"),
     BayState.SEALED: ("↑", "magenta", "manifest sealed, uploading"),
+    BayState.ERASING: ("⌫", "magenta", "archived, being erased"),
     BayState.RELEASABLE: ("✔", "bold green", "archived, may be taken"),
     BayState.QUARANTINED: ("✖", "bold red", "refused"),
     BayState.ATTENTION: ("!", "bold yellow", "needs attention"),

@@ -33,11 +33,13 @@ from edge_agent.adapters.command_desk import CommandDesk
 from edge_agent.adapters.control_socket import Snapshot, serve_control
 from edge_agent.adapters.disk_watch import DiskWatch, Problem
 from edge_agent.adapters.disk_word import DISK_FULL, disk_failure, is_full
+from edge_agent.adapters.eraser import Eraser
 from edge_agent.adapters.examining import Examination
 from edge_agent.adapters.freeing import Freeing
 from edge_agent.adapters.instance_lock import hold_lock
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.latest import Latest
+from edge_agent.adapters.mount_client import MountClient
 from edge_agent.adapters.notice_store import NoticeStore, unix_ms
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.presences import presence_maker
@@ -319,6 +321,7 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
         mended=watch.mended,
         room=room,
         vitals=vitals,
+        eraser=_eraser(config, world),
         on_sealed=uplink.manifest_sealed,
     )
     bays += [BaySupervisor(bay, parts) for bay in _bay_settings(config, world)]
@@ -333,6 +336,20 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
         world=world,
         unhandled=Latest(world.notices.unhandled_count, 0),
         orphaned=Latest(lambda: asyncio.to_thread(world.staging.orphaned_count), 0),
+    )
+
+
+def _eraser(config: EdgeConfig, world: _World) -> Eraser:
+    return Eraser(
+        world.journal,
+        world.registry,
+        {
+            bay.number: MountClient(config.mount.socket, bay.number)
+            for bay in config.bays
+            if bay.source == "usb"
+        },
+        folder=config.storage.journal.parent,
+        clock=utc_now,
     )
 
 

@@ -481,3 +481,31 @@ class MountServiceError(MountError):
 
     code = "E-MNT-107"
     retry = Retry.SOON
+
+
+class EvidenceError(MountError):
+    """What was handed over does not prove that the archive has all of a recorder's footage."""
+
+    code = "E-MNT-109"
+    retry = Retry.NEXT_DOCKING
+
+
+class NotArchivedError(MountError):
+    """A recorder holds something that no receipt is about, or not what it held when docked."""
+
+    code = "E-MNT-110"
+    retry = Retry.NEXT_DOCKING
+
+
+class MayNotEraseError(MountError):
+    """This machine, or the site, does not let footage be erased from recorders."""
+
+    code = "E-MNT-111"
+    retry = Retry.NEVER
+
+
+class EraseFailedError(MountError):
+    """A recorder's footage could not be erased, or not all of it; everything is archived."""
+
+    code = "E-MNT-112"
+    retry = Retry.NEXT_DOCKING

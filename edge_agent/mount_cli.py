@@ -1,34 +1,45 @@
 """edge-mount's command line: the one small program of a dock that may mount."""
 
 import argparse
+import os
 import pwd
 import signal
+import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from edge_agent.adapters.bay_erasing import BayErasing
 from edge_agent.adapters.bay_mounts import BayMounts, Reader
 from edge_agent.adapters.mount_service import MountService
 from edge_agent.adapters.usb_tree import UsbTree
 from edge_agent.mount_config import MountConfig
+from protocol.envelope import keyring
+from protocol.keys import KeyId, VerifyingKey
 from runtime.errors import RuntimeFault, SettingsError
+from runtime.keys import load_certificate_key
 from runtime.logs import configure
 from runtime.service import notify
 from runtime.settings import load_toml
 
 _DEFAULT_CONFIG: Final = Path("/etc/bayward/edge.toml")
 _PROBLEM: Final = 1
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _EXAMPLES: Final = """\
 examples:
   edge-mount                              with /etc/bayward/edge.toml, as the systemd unit does
   edge-mount --config edge.toml           until Ctrl-C or SIGTERM
+  edge-mount --may-erase                  also erases what the archive has receipts for
 
 It mounts what is in a bay of the source "usb", read-only, when edge-agent's user asks for that bay
 by its number. It takes no path and no device from anybody. To be run as root.
+
+With --may-erase, and only where the site's registry says so, it erases footage from a recorder
+that the archive has given signed receipts for: docs/erasing.md.
 
 exit status:
   0  it was told to stop
@@ -46,10 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=_EXAMPLES,
     )
     parser.add_argument("--config", type=Path, default=_DEFAULT_CONFIG, help="default: %(default)s")
+    parser.add_argument(
+        "--may-erase", action="store_true", help="let archived footage be erased from recorders"
+    )
     options = parser.parse_args(arguments)
     try:
         config = load_toml(options.config, MountConfig)
-        _serve(config)
+        _serve(config, options.config, may_erase=options.may_erase)
     except (SettingsError, RuntimeFault) as error:
         print(f"edge-mount: {error.code}: {error}", file=sys.stderr)
         return _PROBLEM
@@ -59,17 +73,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _serve(config: MountConfig) -> None:
+def _serve(config: MountConfig, path: Path, *, may_erase: bool) -> None:
     configure(json=True, level="info")
     user = pwd.getpwnam(config.mount.user)
+    zone = ZoneInfo(config.timezone)
     mounts = BayMounts(
         {bay.number: bay.ports for bay in config.bays if bay.ports is not None},
         tree=UsbTree(),
         folder=config.mount.folder,
-        reader=Reader(uid=user.pw_uid, gid=user.pw_gid, zone=ZoneInfo(config.timezone)),
-        clock=lambda: datetime.now(UTC),
+        reader=Reader(uid=user.pw_uid, gid=user.pw_gid, zone=zone),
+        clock=_utc_now,
     )
-    mounts.detach_all()
+    erasing = BayErasing(
+        mounts,
+        config.mount.folder.with_name("erasing"),
+        owner=Reader(uid=os.geteuid(), gid=os.getegid(), zone=zone),
+        archive_keys=_archive_keys(config, path) if may_erase else {},
+        clock=_utc_now,
+    )
+    erasing.settle()
+    mounts.settle()
     config.mount.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     service = MountService(
         config.mount.socket,
@@ -77,6 +100,7 @@ def _serve(config: MountConfig) -> None:
         client_gid=user.pw_gid,
         mount=mounts.mount,
         detach=mounts.detach,
+        erase=erasing.erase if may_erase else None,
     )
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -87,7 +111,28 @@ def _serve(config: MountConfig) -> None:
     notify("READY=1")
     service.serve()
     notify("STOPPING=1")
-    mounts.detach_all()
+    erasing.settle()
+    mounts.settle()
+
+
+def _archive_keys(config: MountConfig, path: Path) -> Mapping[KeyId, VerifyingKey]:
+    """Return the key that signs receipts; it must be the machine's, not edge-agent's own.
+
+    Raises:
+        SettingsError: There is none, or others may replace it.
+    """
+    if config.archive is None:
+        raise SettingsError(path, key_path="$.archive", problem="with --may-erase it is needed")
+    certificate = config.archive.signing_certificate
+    found = certificate.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_WRITE:
+        problem = f"{certificate} has to belong to root, and nobody else may write to it"
+        raise SettingsError(path, key_path="$.archive.signing_certificate", problem=problem)
+    return keyring(load_certificate_key(certificate))
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 if __name__ == "__main__":

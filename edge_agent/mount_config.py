@@ -31,9 +31,16 @@ class MountedBay(Struct, frozen=True, kw_only=True):
     ports: PortList | None = None
 
 
+class MountedArchive(Struct, frozen=True, kw_only=True):
+    """The archive, as far as its receipts are believed."""
+
+    signing_certificate: Path
+
+
 class MountConfig(Struct, frozen=True, kw_only=True):
     """edge.toml, as far as it is about mounting."""
 
     timezone: Annotated[str, Meta(min_length=1, max_length=255)]
     bays: Annotated[tuple[MountedBay, ...], Meta(min_length=1, max_length=99)]
+    archive: MountedArchive | None = None
     mount: MountTable = field(default_factory=MountTable)

@@ -35,6 +35,7 @@ class BayState(Enum):
     IDENTIFYING = "identifying"
     INGESTING = "ingesting"
     SEALED = "sealed"
+    ERASING = "erasing"
     RELEASABLE = "releasable"
     QUARANTINED = "quarantined"
     ATTENTION = "attention"
@@ -69,6 +70,7 @@ class BayMessage(Message, frozen=True, kw_only=True):
     """One bay as it is now; counts are of this docking, the rate is over the last seconds.
 
     ``problem`` is the code of what keeps the bay from going on; ``problem_text`` says it in words.
+    ``erasing_percent`` is how much of what is to be erased was read once more.
     """
 
     dock: DockField
@@ -92,6 +94,8 @@ class BayMessage(Message, frozen=True, kw_only=True):
     charging: Charging | None = None
     evidence_level: EvidenceLevel | None = None
     findings: Count = 0
+    erasing_percent: Annotated[int, Meta(ge=0, le=100)] | None = None
+    erased_files: Count = 0
     problem: Code | None = None
     problem_text: Annotated[str, Meta(max_length=500)] | None = None
 

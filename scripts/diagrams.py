@@ -47,6 +47,7 @@ PAGES: Final = (
 | identifying | the volume is listed, the recorder says who it is, the registry is asked |
 | ingesting | files are copied, hashed, read back |
 | sealed | the signed manifests are in the outbox; the archive's receipts are awaited |
+| erasing | every receipt was verified, and the site has footage [erased](erasing.md) |
 | releasable | every receipt was verified: the recorder may be taken, and used again |
 | quarantined | refused: no model of ours, or not registered; nothing of it was read |
 | attention | a person must look: our disk is full or failing, or a file cannot be read |

@@ -1,12 +1,16 @@
 """What each bay shows at this moment: written by the bays, read by the uplink and on the spot."""
 
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
 from edge_agent.adapters.pulse import Pulse
 from protocol.identifiers import BayNumber, DockingId
 from protocol.messages import BayMessage, BayState, Charging
+
+# Every byte is there, whatever was counted.
+_ARCHIVED: Final = frozenset({BayState.ERASING, BayState.RELEASABLE})
 
 
 class BayBoard:
@@ -88,7 +92,7 @@ class BayBoard:
         if message.docking_id is None:
             return 0
         promised_bytes = self._promised_bytes.get(message.docking_id)
-        if message.state is BayState.RELEASABLE or promised_bytes == 0:
+        if message.state in _ARCHIVED or promised_bytes == 0:
             return message.bytes_total
         sent_bytes = self._sent_bytes.get(message.docking_id, 0)
         if promised_bytes is not None:

@@ -9,6 +9,7 @@ from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.notice_store import Clock, plain_text
 from edge_agent.bay.machine import BayEvent, advance
 from edge_agent.ingest.progress import BayProgress
+from edge_agent.mounting.messages import Erased, Progress
 from protocol.identifiers import BayNumber, DockId
 from protocol.messages import BayMessage, BayState
 
@@ -106,6 +107,16 @@ class BayFace:
             current_file=progress.current_file,
             findings=progress.findings,
         )
+
+    def show_erasing(self, progress: Progress) -> None:
+        """Show how much of what is to be erased was read once more."""
+        total = progress.bytes_total
+        percent = 100 * progress.bytes_done // total if total else 100
+        self._replace(erasing_percent=min(100, percent))
+
+    def show_erased(self, erased: Erased) -> None:
+        """Show what is gone from the recorder."""
+        self._replace(erasing_percent=None, erased_files=erased.files)
 
     def show_end(self, *, findings: int) -> None:
         """Show a docking that is over: nothing moves any more."""

@@ -4,15 +4,27 @@ import contextlib
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from edge_agent.adapters.mount_calls import detach, mount, open_read_only, read_head
+from edge_agent.adapters.mount_calls import (
+    detach,
+    mount,
+    open_read_only,
+    read_head,
+    unmount,
+)
 from edge_agent.adapters.usb_tree import BlockDevice, Disk, UsbTree
-from edge_agent.errors import MountError, NoDiskError, NotAUsbBayError, NotReadOnlyError
+from edge_agent.errors import (
+    MountError,
+    NoDiskError,
+    NotArchivedError,
+    NotAUsbBayError,
+    NotReadOnlyError,
+)
 from edge_agent.mounting.messages import MAX_VOLUMES, MountedVolume, Reply
 from edge_agent.mounting.options import FLAGS, mount_options
 from edge_agent.mounting.superblock import HEAD_BYTES, FileSystem, is_partitioned, recognise
@@ -31,11 +43,34 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
-    """A volume that can be mounted."""
+class FoundVolume:
+    """A volume that can be mounted; *fd* is its device, open and read-only."""
 
     device: BlockDevice
     file_system: FileSystem
+    fd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A recorder that is nobody else's for a while: its volumes, the main one first.
+
+    Attributes:
+        device_fds: Of its disks and all partitions.
+    """
+
+    volumes: tuple[FoundVolume, ...]
+    device_fds: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Search:
+    """What is found at a bay's ports."""
+
+    volumes: list[FoundVolume] = field(default_factory=list)
+    device_fds: list[int] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    errors: list[MountError] = field(default_factory=list)
 
 
 class BayMounts:
@@ -87,61 +122,91 @@ class BayMounts:
                 return Reply(code=error.code, text=str(error)[:_MAX_TEXT])
         return Reply()
 
-    def detach_all(self) -> None:
-        """Take away what an earlier run left."""
+    def settle(self) -> None:
+        """Take away what an earlier run left, and have nothing that is docked be written to."""
         for bay in self._ports:
             self.detach(bay)
+            with contextlib.suppress(MountError), self._locks[bay], contextlib.ExitStack() as stack:
+                self._search(bay, stack)
+
+    @contextlib.contextmanager
+    def taken(self, bay: BayNumber) -> Iterator[Taken]:
+        """Have a recorder for oneself: nothing of it is mounted, and nobody else is answered.
+
+        Afterwards it is read-only and mounted as before, as far as it can be.
+
+        Raises:
+            MountError: There is none, it is in use, or a part of it cannot be read.
+        """
+        with self._locks[bay]:
+            self._unmount(bay)
+            try:
+                with contextlib.ExitStack() as stack:
+                    found = self._search(bay, stack)
+                    if found.left_out or found.errors:
+                        reason = found.left_out or found.errors
+                        raise NotArchivedError(f"not all of it can be read: {reason[0]}")
+                    if not found.volumes:
+                        raise NoDiskError(f"no disk in bay {bay}")
+                    yield Taken(volumes=tuple(found.volumes), device_fds=tuple(found.device_fds))
+            finally:
+                with contextlib.suppress(MountError):  # the next request says why
+                    self._mount(bay)
 
     def _mount(self, bay: BayNumber) -> Reply:
-        left_out: list[str] = []
-        errors: list[MountError] = []
         mounted: list[MountedVolume] = []
         with contextlib.ExitStack() as stack:
-            candidates: list[tuple[_Candidate, int]] = []
-            for disk in self._tree.disks_at(self._ports_of(bay)):
-                for device, fd in self._open_all(disk, stack, errors):
-                    try:
-                        found = recognise(read_head(fd, HEAD_BYTES))
-                        candidates.append((_Candidate(device=device, file_system=found), fd))
-                    except MountError as error:
-                        errors.append(error)
-                        left_out.append(f"{device.name}: {error}")
-            candidates.sort(key=lambda one: (-one[0].device.size_bytes, one[0].device.number))
-            left_out += [f"{one.device.name}: too many" for one, _ in candidates[MAX_VOLUMES:]]
-            for number, (candidate, fd) in enumerate(candidates[:MAX_VOLUMES], start=1):
+            found = self._search(bay, stack)
+            for number, volume in enumerate(found.volumes, start=1):
                 try:
-                    mounted.append(self._mount_one(bay, str(number), candidate, fd))
+                    mounted.append(self._mount_one(bay, str(number), volume))
                 except MountError as error:
-                    errors.append(error)
-                    left_out.append(f"{candidate.device.name}: {error}")
+                    found.errors.append(error)
+                    found.left_out.append(f"{volume.device.name}: {error}")
         if not mounted:
-            raise errors[0] if errors else NoDiskError(f"no disk in bay {bay}")
-        return Reply(volumes=tuple(mounted), text="; ".join(left_out)[:_MAX_TEXT])
+            raise found.errors[0] if found.errors else NoDiskError(f"no disk in bay {bay}")
+        return Reply(volumes=tuple(mounted), text="; ".join(found.left_out)[:_MAX_TEXT])
+
+    def _search(self, bay: BayNumber, stack: contextlib.ExitStack) -> _Search:
+        """Make what is in a bay read-only, and look what it is."""
+        search = _Search()
+        for disk in self._tree.disks_at(self._ports_of(bay)):
+            for device, fd in self._open_all(disk, stack, search):
+                try:
+                    found = recognise(read_head(fd, HEAD_BYTES))
+                    search.volumes.append(FoundVolume(device=device, file_system=found, fd=fd))
+                except MountError as error:
+                    search.errors.append(error)
+                    search.left_out.append(f"{device.name}: {error}")
+        search.volumes.sort(key=lambda one: (-one.device.size_bytes, one.device.number))
+        search.left_out += [f"{one.device.name}: too many" for one in search.volumes[MAX_VOLUMES:]]
+        del search.volumes[MAX_VOLUMES:]
+        return search
 
     def _open_all(
-        self, disk: Disk, stack: contextlib.ExitStack, errors: list[MountError]
+        self, disk: Disk, stack: contextlib.ExitStack, search: _Search
     ) -> Iterator[tuple[BlockDevice, int]]:
         """Make a disk and all its partitions read-only; yield what may hold a volume."""
         try:
             whole = stack.enter_context(open_read_only(disk.device, self._devices))
-            parts = [
-                (part, stack.enter_context(open_read_only(part, self._devices)))
-                for part in disk.partitions
-            ]
+            search.device_fds.append(whole)
+            parts: list[tuple[BlockDevice, int]] = []
+            for part in disk.partitions:
+                fd = stack.enter_context(open_read_only(part, self._devices))
+                search.device_fds.append(fd)
+                parts.append((part, fd))
             if not (parts and is_partitioned(read_head(whole, HEAD_BYTES))):
                 yield disk.device, whole
                 return
         except NotReadOnlyError:
             raise  # nothing in this bay is mounted
         except MountError as error:
-            errors.append(error)
+            search.errors.append(error)
             return
         yield from parts
 
-    def _mount_one(
-        self, bay: BayNumber, name: str, candidate: _Candidate, fd: int
-    ) -> MountedVolume:
-        found = candidate.file_system
+    def _mount_one(self, bay: BayNumber, name: str, volume: FoundVolume) -> MountedVolume:
+        found = volume.file_system
         target = self._folder / str(bay) / name
         target.mkdir(mode=0o755, parents=True, exist_ok=True)
         reader = self._reader
@@ -149,7 +214,7 @@ class BayMounts:
             found.kind, uid=reader.uid, gid=reader.gid, zone=reader.zone, now=self._clock()
         )
         try:
-            mount(fd, target, kind=found.kind.value, flags=FLAGS, options=options)
+            mount(volume.fd, target, kind=found.kind.value, flags=FLAGS, options=options)
         except MountError:
             target.rmdir()
             raise
@@ -158,7 +223,7 @@ class BayMounts:
             file_system=found.kind,
             volume_id=found.volume_id,
             label=found.untrusted_label.decode(errors="replace"),
-            size_bytes=candidate.device.size_bytes,
+            size_bytes=volume.device.size_bytes,
         )
 
     def _detach(self, bay: BayNumber) -> None:
@@ -170,6 +235,16 @@ class BayMounts:
             while detach(target):
                 pass
             target.rmdir()
+
+    def _unmount(self, bay: BayNumber) -> None:
+        """Take away what is mounted for a bay, if nobody uses any of it."""
+        self._ports_of(bay)
+        for number in range(1, MAX_VOLUMES + 1):
+            target = self._folder / str(bay) / str(number)
+            if target.is_dir():
+                if target.is_mount():
+                    unmount(target)
+                target.rmdir()
 
     def _ports_of(self, bay: BayNumber) -> Sequence[str]:
         try:

@@ -13,6 +13,7 @@ import structlog
 from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.bay_face import BayFace
 from edge_agent.adapters.disk_word import DISK_FULL, disk_failure, is_full
+from edge_agent.adapters.eraser import Eraser
 from edge_agent.adapters.notice_store import Notice, NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.presence import Arrived, Left, Presence
@@ -105,6 +106,7 @@ class BayParts:
     mended: Pulse
     room: RoomQueue
     vitals: Vitals
+    eraser: Eraser
     on_sealed: Callable[[], None]
 
 
@@ -415,9 +417,24 @@ class BaySupervisor:
         while not gone.is_set():
             receipts = self._parts.receipts.beats
             if await self._parts.store.are_receipted(needed):
-                self._face.advance(BayEvent.RECEIPT_VERIFIED)
+                await self._release(outcome, gone)
                 return
             await _either(gone, self._parts.receipts.beyond(receipts))
+
+    async def _release(self, outcome: DockingOutcome, gone: asyncio.Event) -> None:
+        """Let the recorder be taken, once what the site wants erased from it is."""
+        eraser = self._parts.eraser
+        self._face.advance(BayEvent.RECEIPT_VERIFIED)
+        if not eraser.is_wanted(self._bay.number, outcome):
+            return
+        self._face.advance(BayEvent.ERASING_BEGAN)
+        ended = await eraser.erase(self._bay.number, outcome, gone, self._face.show_erasing)
+        self._face.show_erased(ended.erased)
+        if gone.is_set():
+            return
+        if ended.problem is not None:
+            await self._alert(outcome, *ended.problem)
+        self._face.advance(BayEvent.ERASING_ENDED, problem=ended.problem)
 
 
 async def _either(

@@ -78,7 +78,7 @@ class DirectoryVolume:
         """Open a regular file."""
         self._check_docked()
         with self.reading(path):
-            fd = _open_below(self._root_fd, path, _FILE)
+            fd = open_below(self._root_fd, path, _FILE)
         try:
             with self.reading(path):
                 found = os.fstat(fd)
@@ -117,7 +117,7 @@ class DirectoryVolume:
         inside: dict[bytes, None] = {}
         try:
             with contextlib.ExitStack() as stack:
-                fd = _open_below(self._root_fd, folder or b".", _DIRECTORY)
+                fd = open_below(self._root_fd, folder or b".", _DIRECTORY)
                 stack.callback(os.close, fd)
                 for found in stack.enter_context(os.scandir(fd)):
                     entry = _entry(found, prefix)
@@ -223,8 +223,12 @@ def _entry(found: os.DirEntry[str], prefix: bytes) -> RawEntry:
     )
 
 
-def _open_below(root_fd: int, path: bytes, flags: int) -> int:
-    """Open what is below a folder, following no link in any component."""
+def open_below(root_fd: int, path: bytes, flags: int) -> int:
+    """Open what is below a folder, following no link in any component.
+
+    Raises:
+        OSError: It is not there, or not what *flags* say.
+    """
     *folders, name = path.split(b"/")
     if folders or name != b".":
         _check_components((*folders, name))

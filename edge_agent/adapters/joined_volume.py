@@ -63,10 +63,17 @@ class JoinedVolume:
         return volume.open(inner)
 
     def _find(self, path: bytes) -> tuple[DirectoryVolume, bytes]:
-        folder, _, inner = path.partition(b"/")
-        if folder in self._volumes and inner:
-            return self._volumes[folder], inner
-        return self._volumes[b""], path
+        number, inner = split_path(path, len(self._volumes))
+        return self._volumes[_folder(number)], inner
+
+
+def split_path(path: bytes, volumes: int) -> tuple[int, bytes]:
+    """Return on which of so many volumes a path is, from 1 on, and where there."""
+    folder, _, inner = path.partition(b"/")
+    for number in range(2, volumes + 1):
+        if folder == _folder(number) and inner:
+            return number, inner
+    return 1, path
 
 
 def _folder(number: int) -> bytes:

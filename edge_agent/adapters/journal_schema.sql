@@ -127,3 +127,17 @@ CREATE TABLE command (
     asked_by    TEXT NOT NULL,
     taken_at_ms INTEGER NOT NULL
 ) STRICT;
+
+-- What was erased from recorders, each noted before edge-mount is asked to: by the policy of which registry,
+-- what is gone, and what kept it from going on. No end: the agent was stopped before it was told one.
+CREATE TABLE erasure (
+    erasure_id       INTEGER PRIMARY KEY,
+    docking_id       TEXT NOT NULL REFERENCES docking,
+    registry_version INTEGER NOT NULL,
+    asked_at_ms      INTEGER NOT NULL,
+    ended_at_ms      INTEGER,
+    files            INTEGER,
+    size_bytes       INTEGER,
+    code             TEXT,
+    detail           TEXT
+) STRICT;

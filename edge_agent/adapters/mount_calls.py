@@ -11,11 +11,18 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.adapters.usb_tree import BlockDevice
-from edge_agent.errors import MountRefusedError, NoDiskError, NotReadOnlyError, StrangeDeviceError
+from edge_agent.errors import (
+    EraseFailedError,
+    MountRefusedError,
+    NoDiskError,
+    NotReadOnlyError,
+    StrangeDeviceError,
+)
 
 # <linux/fs.h>, <sys/mount.h>
 _BLKROSET: Final = 0x125D
 _BLKROGET: Final = 0x125E
+_BLKFLSBUF: Final = 0x1261
 _MNT_DETACH: Final = 2
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
@@ -27,6 +34,7 @@ _LIBC.mount.argtypes = (
     ctypes.c_char_p,
 )
 _LIBC.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_LIBC.syncfs.argtypes = (ctypes.c_int,)
 
 
 @contextlib.contextmanager
@@ -54,7 +62,7 @@ def open_read_only(device: BlockDevice, folder: Path = Path("/dev")) -> Iterator
         )
         if not is_it:
             raise StrangeDeviceError(f"{path} is not the block device {device.number}")
-        _set_read_only(fd, path)
+        set_read_only(fd)
         yield fd
     finally:
         os.close(fd)
@@ -90,11 +98,64 @@ def detach(target: Path) -> bool:
     return bool(_LIBC.umount2(os.fsencode(target), _MNT_DETACH) == 0)
 
 
-def _set_read_only(fd: int, path: Path) -> None:
+def unmount(target: Path) -> None:
+    """Take a mount away that nobody uses.
+
+    Raises:
+        EraseFailedError: Somebody does.
+    """
+    if _LIBC.umount2(os.fsencode(target), 0) != 0:
+        raise EraseFailedError(f"it cannot be unmounted: {os.strerror(ctypes.get_errno())}")
+
+
+def sync_file_system(root_fd: int) -> None:
+    """Return when all that was written to a file system is on its device.
+
+    Raises:
+        EraseFailedError: Something of it may not be.
+    """
+    if _LIBC.syncfs(root_fd) != 0:
+        raise EraseFailedError(f"it is not on the disk: {os.strerror(ctypes.get_errno())}")
+
+
+def forget_cached(fd: int) -> None:
+    """Have the kernel read a block device anew that it has read before.
+
+    Raises:
+        EraseFailedError: The device failed.
+    """
     try:
-        fcntl.ioctl(fd, _BLKROSET, struct.pack("i", 1))
+        os.fsync(fd)
+        fcntl.ioctl(fd, _BLKFLSBUF, 0)
+    except OSError as error:
+        raise EraseFailedError(f"the disk: {error.strerror}") from error
+
+
+def set_read_only(fd: int) -> None:
+    """Have nobody write to a block device from here on.
+
+    Raises:
+        NotReadOnlyError: It does not become read-only.
+    """
+    if not _set_write_protection(fd, wanted=1):
+        raise NotReadOnlyError("it can still be written to")
+
+
+def set_writable(fd: int) -> None:
+    """Let a block device be written to.
+
+    Raises:
+        NotReadOnlyError: The kernel failed.
+        EraseFailedError: It has a write protection of its own.
+    """
+    if not _set_write_protection(fd, wanted=0):
+        raise EraseFailedError("the disk is write-protected by itself")
+
+
+def _set_write_protection(fd: int, *, wanted: int) -> bool:
+    try:
+        fcntl.ioctl(fd, _BLKROSET, struct.pack("i", wanted))
         answer = fcntl.ioctl(fd, _BLKROGET, struct.pack("i", 0))
     except OSError as error:
-        raise NotReadOnlyError(f"{path}: {error.strerror}") from error
-    if struct.unpack("i", answer)[0] != 1:
-        raise NotReadOnlyError(f"{path} can still be written to")
+        raise NotReadOnlyError(str(error.strerror)) from error
+    return bool(struct.unpack("i", answer)[0] == wanted)

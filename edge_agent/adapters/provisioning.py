@@ -34,6 +34,7 @@ from runtime.errors import RuntimeFault
 _MS_NOSYMFOLLOW: Final = 0x100
 _KEY_FLAGS: Final = MS_NOSUID | MS_NODEV | MS_NOEXEC | _MS_NOSYMFOLLOW
 _BAYS: Final = "bays.toml"
+_SECRET: Final = 0o600
 _DROP_IN: Final = """\
 # The addresses that this dock may connect to, and no others; from its USB key.
 [Service]
@@ -161,7 +162,9 @@ def _install(key: DockKey, text: str, place: Place) -> None:
     for path, pem, mode in _pems(key, pki):
         replace_file(path, pem.encode(), mode=mode)
         path.chmod(mode)
-        os.chown(path, place.uid, place.gid)
+        # Certificates are the machine's: whose word is believed is not for the agent to change.
+        if mode == _SECRET:
+            os.chown(path, place.uid, place.gid)
     drop_in = place.units / "edge-agent.service.d/50-addresses.conf"
     make_directories(drop_in.parent, mode=0o755)
     replace_file(drop_in, _DROP_IN.format(addresses=" ".join(key.addresses)).encode(), mode=0o644)
@@ -171,7 +174,7 @@ def _install(key: DockKey, text: str, place: Place) -> None:
 
 def _pems(key: DockKey, folder: Path) -> Iterator[tuple[Path, str, int]]:
     for field, name in PEM_FILES.items():
-        mode = 0o600 if name.endswith(".key") else 0o644
+        mode = _SECRET if name.endswith(".key") else 0o644
         yield folder / name, getattr(key.keys, field), mode
 
 

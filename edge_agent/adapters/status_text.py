@@ -8,6 +8,7 @@ from protocol.messages import BayMessage, BayState
 
 _BAR_CELLS: Final = 16
 _HEADINGS: Final = ("bay", "state", "recorder", "progress", "files", "MiB", "MiB/s", "left", "")
+_READ: Final = frozenset({BayState.SEALED, BayState.ERASING, BayState.RELEASABLE})
 _NEEDS_A_PERSON: Final = frozenset({BayState.QUARANTINED, BayState.ATTENTION})
 _SECONDS_IN_MINUTE: Final = 60
 
@@ -57,7 +58,10 @@ def _note(bay: BayMessage) -> str:
         return f"{bay.problem}: {printable(bay.problem_text or '')}"
     if bay.state is BayState.INGESTING and bay.current_file:
         return printable(bay.current_file)
-    return f"{bay.findings} findings" if bay.findings else ""
+    if bay.erasing_percent is not None:
+        return f"read once more before it is erased: {bay.erasing_percent} %"
+    notes = {"erased": bay.erased_files, "findings": bay.findings}
+    return ", ".join(f"{count} {what}" for what, count in notes.items() if count)
 
 
 def _footer(snapshot: Snapshot) -> list[str]:
@@ -84,7 +88,7 @@ def _bar(bay: BayMessage) -> str:
     if bay.bytes_total:
         share = min(1.0, bay.bytes_done / bay.bytes_total)
     else:
-        share = 1.0 if bay.state in {BayState.SEALED, BayState.RELEASABLE} else 0.0
+        share = 1.0 if bay.state in _READ else 0.0
     full = int(share * _BAR_CELLS)
     return f"{'█' * full}{'░' * (_BAR_CELLS - full)} {int(share * 100):3d} %"
 

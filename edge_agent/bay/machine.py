@@ -23,6 +23,8 @@ class BayEvent(Enum):
     REFUSED = "refused"
     MANIFEST_SEALED = "manifest_sealed"
     RECEIPT_VERIFIED = "receipt_verified"
+    ERASING_BEGAN = "erasing_began"
+    ERASING_ENDED = "erasing_ended"
     FAULT = "fault"
     RETRY = "retry"
     LEFT = "left"
@@ -34,7 +36,8 @@ _E = BayEvent
 # A recorder with nothing new still ends in a sealed manifest: the archive sees that it came back.
 # FAULT is a step of ours that failed, or a file that a person must look at; a refused recorder may
 # be tried again, since the registry may know it by now. A receipt releases from SEALED alone:
-# what needs attention was not taken whole.
+# what needs attention was not taken whole. Only what may be taken is ever erased; however that
+# ends, it may be taken then.
 TRANSITIONS: Final[Mapping[tuple[BayState, BayEvent], BayState]] = MappingProxyType(
     {
         (_S.EMPTY, _E.ARRIVED): _S.IDENTIFYING,
@@ -45,6 +48,8 @@ TRANSITIONS: Final[Mapping[tuple[BayState, BayEvent], BayState]] = MappingProxyT
         (_S.INGESTING, _E.FAULT): _S.ATTENTION,
         (_S.SEALED, _E.RECEIPT_VERIFIED): _S.RELEASABLE,
         (_S.SEALED, _E.FAULT): _S.ATTENTION,
+        (_S.RELEASABLE, _E.ERASING_BEGAN): _S.ERASING,
+        (_S.ERASING, _E.ERASING_ENDED): _S.RELEASABLE,
         (_S.QUARANTINED, _E.RETRY): _S.IDENTIFYING,
         (_S.ATTENTION, _E.RETRY): _S.IDENTIFYING,
         **{(state, _E.LEFT): _S.EMPTY for state in BayState if state is not _S.EMPTY},

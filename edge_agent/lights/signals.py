@@ -39,6 +39,7 @@ _SIGNALS: Final = MappingProxyType(
         BayState.IDENTIFYING: Signal.READING,
         BayState.INGESTING: Signal.READING,
         BayState.SEALED: Signal.DO_NOT_TAKE,
+        BayState.ERASING: Signal.DO_NOT_TAKE,
         BayState.RELEASABLE: Signal.SAFE_TO_TAKE,
         BayState.QUARANTINED: Signal.ATTENTION,
         BayState.ATTENTION: Signal.ATTENTION,

@@ -1,4 +1,7 @@
-"""What edge-agent and edge-mount say to each other: one JSON object a message, each way."""
+"""What edge-agent and edge-mount say to each other: one JSON object a message, each way.
+
+With a request to erase comes an open file that holds the proof: `edge_agent.adapters.proof_file`.
+"""
 
 from enum import Enum, unique
 from typing import Annotated, Final
@@ -7,7 +10,7 @@ from msgspec import Meta, Struct
 
 from edge_agent.mounting.superblock import FileSystemKind
 from protocol import strict_json
-from protocol.identifiers import BayField
+from protocol.identifiers import BayField, DockingField
 
 # A request is two words; a reply names some volumes and why others were left out.
 MAX_REQUEST_BYTES: Final = 256
@@ -16,6 +19,7 @@ MAX_REPLY_BYTES: Final = 16 * 1024
 MAX_VOLUMES: Final = 8
 
 Text = Annotated[str, Meta(max_length=1_000)]
+Count = Annotated[int, Meta(ge=0)]
 
 
 @unique
@@ -24,13 +28,20 @@ class Verb(Enum):
 
     MOUNT = "mount"
     DETACH = "detach"
+    ERASE = "erase"
 
 
-class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One request: a verb and a bay, nothing else."""
+class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One request: a verb and a bay; to erase, also which docking says what is in it."""
 
     verb: Verb
     bay: BayField
+    docking_id: DockingField | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse one that lacks what its verb needs, or has what it has no use for."""
+        if (self.verb is Verb.ERASE) != (self.docking_id is not None):
+            raise ValueError("to erase takes a docking_id, and nothing else does")
 
 
 class MountedVolume(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,11 +59,29 @@ class MountedVolume(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     size_bytes: Annotated[int, Meta(ge=0)]
 
 
-class Reply(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Erased(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much was erased."""
+
+    files: Count = 0
+    size_bytes: Count = 0
+
+
+class Progress(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far a recorder has been read once more, before anything of it is erased."""
+
+    files_done: Count
+    files_total: Count
+    bytes_done: Count
+    bytes_total: Count
+
+
+class Reply(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What came of a request.
 
     Attributes:
-        volumes: All that are mounted for the bay now, largest first.
+        volumes: After mounting: all that are mounted for the bay now, largest first.
+        progress: Of a request that is still being obeyed: another reply follows.
+        erased: After erasing, also where it failed in the middle.
         code: The E-code of what failed; None if nothing did.
         text: The same in English; also what was left out, where the rest was mounted.
     """
@@ -60,6 +89,8 @@ class Reply(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     volumes: Annotated[tuple[MountedVolume, ...], Meta(max_length=MAX_VOLUMES)] = ()
     code: Annotated[str, Meta(max_length=16)] | None = None
     text: Text = ""
+    progress: Progress | None = None
+    erased: Erased | None = None
 
 
 def encode(message: Request | Reply) -> bytes:

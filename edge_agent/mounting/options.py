@@ -1,4 +1,7 @@
-"""How each kind of file system is mounted: read-only, and so that nothing on it acts."""
+"""How each kind of file system is mounted: so that nothing on it acts, and nobody writes.
+
+To erase, a volume is mounted once more so that its owner alone can get at it, and writes.
+"""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,10 +16,17 @@ MS_NODEV: Final = 0x4
 MS_NOEXEC: Final = 0x8
 MS_NOATIME: Final = 0x400
 FLAGS: Final = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME
+WRITING_FLAGS: Final = FLAGS & ~MS_RDONLY
 
 
 def mount_options(
-    kind: FileSystemKind, *, uid: int, gid: int, zone: ZoneInfo, now: datetime
+    kind: FileSystemKind,
+    *,
+    uid: int,
+    gid: int,
+    zone: ZoneInfo,
+    now: datetime,
+    for_writing: bool = False,
 ) -> str:
     """Return the options of mount(2) that the kind takes.
 
@@ -30,8 +40,10 @@ def mount_options(
         gid: Likewise.
         zone: Where recorders are worn.
         now: Aware.
+        for_writing: For `WRITING_FLAGS`, and for *uid* alone.
     """
-    readable = f"uid={uid},gid={gid},fmask=0337,dmask=0227"
+    masks = "fmask=0177,dmask=0077" if for_writing else "fmask=0337,dmask=0227"
+    readable = f"uid={uid},gid={gid},{masks}"
     offset = (now.astimezone(zone).utcoffset() or timedelta()) // timedelta(minutes=1)
     match kind:
         case FileSystemKind.FAT:
@@ -41,4 +53,5 @@ def mount_options(
         case FileSystemKind.NTFS:
             return f"{readable},iocharset=utf8"
         case FileSystemKind.EXT:
-            return "noload"  # replaying the journal would write
+            # Replaying the journal would write.
+            return "" if for_writing else "noload"

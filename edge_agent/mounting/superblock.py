@@ -17,6 +17,7 @@ HEAD_BYTES: Final = 4096
 _BOOT_SIGNATURE: Final = b"\x55\xaa"
 _EXT_OFFSET: Final = 1024
 _EXT_MAGIC: Final = b"\x53\xef"
+_EXT_NEEDS_RECOVERY: Final = 0x4
 _SECTOR_SIZES: Final = frozenset({512, 1024, 2048, 4096})
 _CLUSTER_SECTORS: Final = frozenset({1, 2, 4, 8, 16, 32, 64, 128})
 _MEDIA: Final = frozenset({0xF0, *range(0xF8, 0x100)})
@@ -39,11 +40,14 @@ class FileSystem:
     Attributes:
         volume_id: Hex, as blkid shows it without hyphens; two recorders may have the same.
         untrusted_label: Blank where it stands elsewhere on the volume.
+        has_open_journal: An ext4 that was not closed: what it holds is not settled before its
+            journal is replayed.
     """
 
     kind: FileSystemKind
     volume_id: str
     untrusted_label: bytes = b""
+    has_open_journal: bool = False
 
 
 def recognise(untrusted_head: bytes) -> FileSystem:
@@ -58,7 +62,13 @@ def recognise(untrusted_head: bytes) -> FileSystem:
         superblock = head[_EXT_OFFSET:]
         label = superblock[0x78 : 0x78 + 16].rstrip(b"\0")
         volume_id = superblock[0x68 : 0x68 + 16].hex()
-        return FileSystem(kind=FileSystemKind.EXT, volume_id=volume_id, untrusted_label=label)
+        incompatible = struct.unpack_from("<I", superblock, 0x60)[0]
+        return FileSystem(
+            kind=FileSystemKind.EXT,
+            volume_id=volume_id,
+            untrusted_label=label,
+            has_open_journal=bool(incompatible & _EXT_NEEDS_RECOVERY),
+        )
     if head[510:512] != _BOOT_SIGNATURE:
         raise UnknownFileSystemError("no file system that recorders use")
     if head[3:11] == b"EXFAT   ":

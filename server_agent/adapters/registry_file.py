@@ -17,6 +17,14 @@ make = "..."
 model = "..."                               # model and serial as the recorder names itself
 serial = "..."
 officer = "012345"                          # may be left out
+
+[erasing]                                   # left out: nothing leaves a recorder
+policy = "after_days"                       # or "keep", or "after_receipt": docs/erasing.md
+days = 14
+
+[[erasing.models]]
+model = "..."
+policy = "keep"
 ```
 """
 
@@ -36,7 +44,7 @@ from protocol.errors import IdentifierError, KeyFormatError
 from protocol.identifiers import DockField, DockId, parse_dock
 from protocol.keys import KeyId, VerifyingKey
 from protocol.manifest import Label
-from protocol.registry import DockEntry, OfficerEntry, RecorderEntry, Registry
+from protocol.registry import DockEntry, Erasing, OfficerEntry, RecorderEntry, Registry
 from runtime.settings import load_toml
 from server_agent.errors import RegistryFileError
 
@@ -55,6 +63,7 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     docks: tuple[_DockRow, ...] = ()
     officers: tuple[OfficerEntry, ...] = ()
     recorders: tuple[RecorderEntry, ...] = ()
+    erasing: Erasing = Erasing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +114,7 @@ def read_registry(path: Path, *, ca: Path) -> SiteRegistry:
         docks=docks,
         officers=file.officers,
         recorders=file.recorders,
+        erasing=file.erasing,
     )
     return SiteRegistry(registry=registry, certificates=certificates)
 
@@ -118,6 +128,10 @@ def _contradictions(file: _File) -> list[str]:
     found += [
         f"model {model!r}, serial {serial!r} is two recorders"
         for model, serial in _twice((row.model, row.serial) for row in file.recorders)
+    ]
+    found += [
+        f"the model {model!r} has two rules for erasing"
+        for model in _twice(rule.model for rule in file.erasing.models)
     ]
     officers = {row.officer for row in file.officers}
     found += [

@@ -101,6 +101,7 @@ def registry_content_sha256(registry: Registry) -> str:
         docks=registry.docks,
         officers=registry.officers,
         recorders=registry.recorders,
+        erasing=registry.erasing,
     )
     return sha256_hex(strict_json.encode(content))
 

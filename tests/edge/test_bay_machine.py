@@ -20,7 +20,17 @@ def test_release_needs_a_receipt() -> None:
     """Only a verified receipt makes a recorder releasable, and only once its manifest is sealed."""
     causes = {row for row, after in TRANSITIONS.items() if after is BayState.RELEASABLE}
 
-    assert causes == {(BayState.SEALED, BayEvent.RECEIPT_VERIFIED)}
+    assert causes == {
+        (BayState.SEALED, BayEvent.RECEIPT_VERIFIED),
+        (BayState.ERASING, BayEvent.ERASING_ENDED),
+    }
+
+
+def test_only_what_may_be_taken_is_erased() -> None:
+    """There is no way to it past the receipt."""
+    causes = {row for row, after in TRANSITIONS.items() if after is BayState.ERASING}
+
+    assert causes == {(BayState.RELEASABLE, BayEvent.ERASING_BEGAN)}
 
 
 def test_a_recorder_may_leave_at_any_time() -> None:

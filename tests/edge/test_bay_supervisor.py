@@ -23,6 +23,7 @@ from edge_agent.adapters.bay_supervisor import (
     RetryPace,
 )
 from edge_agent.adapters.directory_presence import DirectoryPresence
+from edge_agent.adapters.eraser import Eraser
 from edge_agent.adapters.notice_store import Notice, NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.presence import Arrived, Left
@@ -40,6 +41,7 @@ from protocol.topics import Channel, of_dock
 from tests.simulators.archive import Archive
 from tests.simulators.bay_folders import CLIP_BYTES, dock_recorder, pull_recorder
 from tests.simulators.docking_site import REGISTRY, DockingSite, open_site
+from tests.simulators.erasures import FakeEraseClient
 from tests.simulators.memory_staging import MemoryStaging
 from tests.simulators.sealed_manifests import ARCHIVE_KEY, DOCK, DOCK_KEY
 from tests.simulators.tus_archive import TusArchive
@@ -112,6 +114,11 @@ class Bay:
             await self.store.take_answer(TOPIC, answer)
         self.receipts.beat()
 
+    async def receipt_when_sealed(self, sequence: int = 1) -> None:
+        """The same, as soon as the recorder was read."""
+        await self.until_state(BayState.SEALED)
+        await self.receipt(sequence)
+
     async def settle(self) -> None:
         """Give the supervisor many turns, each as long as a look into the journal."""
         for _ in range(50):
@@ -134,6 +141,9 @@ async def bay(tmp_path: Path) -> AsyncIterator[Bay]:
         store = OutboxStore(site.journal, notices, dock=DOCK, archive_keys=keys, clock=clock)
         board = BayBoard([empty_bay(DOCK, BAY, clock)])
         registry, receipts, sealed = RegistryBook(REGISTRY), Pulse(), asyncio.Event()
+        eraser = Eraser(
+            site.journal, registry, {BAY: FakeEraseClient()}, folder=tmp_path, clock=clock
+        )
         parts = BayParts(
             ports=site.ports,
             settings=site.settings,
@@ -145,6 +155,7 @@ async def bay(tmp_path: Path) -> AsyncIterator[Bay]:
             mended=Pulse(),
             room=RoomQueue(lambda: site.ports.allotments.room(staging)),
             vitals=Vitals(dock=DOCK, bays=1, clock=clock, free_bytes=staging.free_bytes),
+            eraser=eraser,
             on_sealed=sealed.set,
         )
         yield Bay(

@@ -1,85 +1,29 @@
-"""The program edge-mount itself: the real kernel, real disks, a mount namespace of its own.
-
-What it sees of USB is a folder in place of /sys: this kernel has no USB.
-"""
+"""The program edge-mount itself, with real disks."""
 
 import contextlib
 import os
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from demo.programs import Program
-from edge_agent.adapters.mount_client import MountClient
 from edge_agent.adapters.usb_tree import BlockDevice
 from edge_agent.mounting.messages import Reply
 from edge_agent.mounting.superblock import FileSystemKind
-from protocol.identifiers import BayNumber
+from tests.simulators.edge_mount import Mounting, running_edge_mount
 from tests.simulators.loop_disks import ext4_image, fat_image, loop_disk, run
-from tests.simulators.sysfs import FakeSysfs
 
 pytestmark = [
     pytest.mark.processes,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount"),
 ]
 
-CONFIG = """
-timezone = "Asia/Shanghai"
-dock = "edge-mount does not look at this"
-bays = [
-    {{ number = 1, source = "usb", ports = ["1-1", "2-1"] }},
-    {{ number = 2, source = "usb", ports = ["1-2"] }},
-    {{ number = 3, source = "directory", path = "bay-3" }},
-]
-mount = {{ socket = "{socket}", folder = "{bays}", user = "root" }}
-"""
-
-
-@dataclass(kw_only=True)
-class Mounting:
-    """edge-mount, and what it is shown."""
-
-    program: Program
-    sysfs: FakeSysfs
-    socket: Path
-    bays: Path
-
-    def client(self, bay: int) -> MountClient:
-        return MountClient(self.socket, BayNumber(bay))
-
-    def seen(self, path: Path) -> Path:
-        """Return where the program sees a path, from outside of its namespace."""
-        return Path(f"/proc/{self.program.pid}/root{path}")
-
-    def mounts(self) -> list[list[str]]:
-        """Return device, type and options of what is mounted for bays."""
-        lines = Path(f"/proc/{self.program.pid}/mounts").read_text().splitlines()
-        words = [line.split(" ") for line in lines]
-        return [[word[0], word[2], word[3]] for word in words if word[1].startswith(str(self.bays))]
-
 
 @pytest.fixture
 def mounting() -> Iterator[Mounting]:
-    with tempfile.TemporaryDirectory(prefix="mount-") as name:
-        root = Path(name)
-        sysfs = FakeSysfs(root / "sys")
-        socket, bays, config = root / "sock", root / "bays", root / "edge.toml"
-        config.write_text(CONFIG.format(socket=socket, bays=bays))
-        start = f'mount --bind {sysfs.root} /sys && exec "$@"'
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", start, "sh"]
-        edge_mount = [sys.executable, "-m", "edge_agent.mount_cli", "--config", str(config)]
-        program = Program("edge-mount", [*command, *edge_mount], root / "log")
-        program.start()
-        try:
-            program.wait_until(socket.exists)
-            yield Mounting(program=program, sysfs=sysfs, socket=socket, bays=bays)
-        finally:
-            program.stop()
+    with running_edge_mount() as running:
+        yield running
 
 
 @pytest.fixture
@@ -96,15 +40,9 @@ def disk(tmp_path: Path, footage: Path) -> Iterator[BlockDevice]:
         yield found
 
 
-def plug(mounting: Mounting, port: str, *disks: BlockDevice) -> None:
-    mounting.sysfs.plug(port)
-    for disk in disks:
-        mounting.sysfs.add_disk(port, disk)
-
-
 def test_a_recorder_is_mounted_and_detached(mounting: Mounting, disk: BlockDevice) -> None:
     """Its files can be read; after that nothing of it is left."""
-    plug(mounting, "2-1", disk)
+    mounting.plug("2-1", disk)
 
     reply = mounting.client(1).mount()
     content = mounting.seen(mounting.bays / "1/1/DCIM/clip.MP4").read_bytes()
@@ -120,7 +58,7 @@ def test_a_recorder_is_mounted_and_detached(mounting: Mounting, disk: BlockDevic
 
 def test_nobody_can_write_to_it(mounting: Mounting, disk: BlockDevice) -> None:
     """Neither through the file system nor to the device: the kernel refuses both."""
-    plug(mounting, "1-1", disk)
+    mounting.plug("1-1", disk)
     mounting.client(1).mount()
 
     [[_, _, options]] = mounting.mounts()
@@ -139,7 +77,7 @@ def test_nobody_can_write_to_it(mounting: Mounting, disk: BlockDevice) -> None:
 
 def test_a_bay_is_its_own_ports_only(mounting: Mounting, disk: BlockDevice) -> None:
     """What is in bay 1 is never mounted for bay 2."""
-    plug(mounting, "1-1", disk)
+    mounting.plug("1-1", disk)
 
     assert mounting.client(2).mount().code == "E-MNT-104"
     assert not mounting.mounts()
@@ -154,7 +92,7 @@ def test_what_is_no_usb_bay_is_not_mounted(mounting: Mounting, bay: int) -> None
 
 def test_asked_again_it_begins_anew(mounting: Mounting, disk: BlockDevice) -> None:
     """However often it is asked, what is there is mounted once."""
-    plug(mounting, "1-1", disk)
+    mounting.plug("1-1", disk)
     for _ in range(3):
         assert mounting.client(1).mount().volumes
 
@@ -167,7 +105,7 @@ def test_two_volumes_of_one_recorder(
     """The larger one is the first."""
     image = ext4_image(tmp_path / "large", footage, size_bytes=32 << 20)
     with loop_disk(image) as large:
-        plug(mounting, "1-1", disk, large)
+        mounting.plug("1-1", disk, large)
         reply = mounting.client(1).mount()
         mounting.client(1).detach()
 
@@ -188,7 +126,7 @@ def test_what_cannot_be_mounted_is_told(mounting: Mounting, tmp_path: Path) -> N
         disks = [stack.enter_context(loop_disk(one)) for one in (blank, damaged)]
         codes = []
         for disk in disks:
-            plug(mounting, "1-1", disk)
+            mounting.plug("1-1", disk)
             codes.append(mounting.client(1).mount().code)
             mounting.sysfs.pull("1-1")
 
@@ -203,7 +141,7 @@ def test_a_good_volume_beside_a_bad_one(
     blank = tmp_path / "blank"
     blank.write_bytes(bytes(1 << 20))
     with loop_disk(blank) as empty:
-        plug(mounting, "1-1", empty, disk)
+        mounting.plug("1-1", empty, disk)
         reply = mounting.client(1).mount()
         mounting.client(1).detach()
 
@@ -214,7 +152,7 @@ def test_a_good_volume_beside_a_bad_one(
 def test_a_name_that_is_another_device(mounting: Mounting, disk: BlockDevice) -> None:
     """What stands under a device's name must be the device that the kernel listed."""
     strange = BlockDevice(name=disk.name, number=(8, 0), size_bytes=disk.size_bytes)
-    plug(mounting, "1-1", strange)
+    mounting.plug("1-1", strange)
 
     assert mounting.client(1).mount().code == "E-MNT-106"
     assert not mounting.mounts()
@@ -222,7 +160,7 @@ def test_a_name_that_is_another_device(mounting: Mounting, disk: BlockDevice) ->
 
 def test_a_recorder_that_is_in_use_is_detached(mounting: Mounting, disk: BlockDevice) -> None:
     """Who has a file open reads on; the bay is free for the next recorder."""
-    plug(mounting, "1-1", disk)
+    mounting.plug("1-1", disk)
     mounting.client(1).mount()
     with mounting.seen(mounting.bays / "1/1/DCIM/clip.MP4").open("rb") as file:
         assert mounting.client(1).detach() == Reply()

@@ -1,0 +1,338 @@
+"""Erases archived footage from a recorder; blocking, and in edge-mount alone.
+
+Nothing is erased whose bytes were not read off the recorder a moment before, from a file system
+that was mounted for that, and found to be what the archive's receipt is about.
+"""
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from edge_agent.adapters.bay_mounts import BayMounts, FoundVolume, Reader, Taken
+from edge_agent.adapters.directory_volume import open_below
+from edge_agent.adapters.joined_volume import JoinedVolume, split_path
+from edge_agent.adapters.mount_calls import (
+    detach,
+    forget_cached,
+    mount,
+    set_read_only,
+    set_writable,
+    sync_file_system,
+    unmount,
+)
+from edge_agent.adapters.proof_file import read_proof
+from edge_agent.erasing.proof import Due, Proof
+from edge_agent.errors import (
+    EraseFailedError,
+    EvidenceError,
+    IngestError,
+    MayNotEraseError,
+    MountError,
+    NotArchivedError,
+)
+from edge_agent.mounting.messages import Erased, Progress, Reply
+from edge_agent.mounting.options import FLAGS, WRITING_FLAGS, mount_options
+from protocol.identifiers import BayNumber, DockingId
+from protocol.keys import KeyId, VerifyingKey
+
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_TELL_AFTER_S: Final = 1.0
+_MAX_TEXT: Final = 1_000
+
+# Told how far it is; False if nobody waits any more.
+GoOn = Callable[[Progress], bool]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is gone already, however it ends."""
+
+    files: int = 0
+    size_bytes: int = 0
+
+
+class BayErasing:
+    """Erases for one bay at a time; a bay that hangs holds up no other one."""
+
+    def __init__(
+        self,
+        mounts: BayMounts,
+        folder: Path,
+        *,
+        owner: Reader,
+        archive_keys: Mapping[KeyId, VerifyingKey],
+        clock: Callable[[], datetime],
+    ) -> None:
+        """Erase nothing yet.
+
+        Args:
+            mounts: Of all bays.
+            folder: Where volumes are mounted to be written to: nobody else may enter it.
+            owner: Ourselves, and by which zone recorders' clocks run.
+            archive_keys: The keys that may sign receipts and the registry.
+            clock: Aware.
+        """
+        self._mounts = mounts
+        self._folder = folder
+        self._owner = owner
+        self._archive_keys = archive_keys
+        self._clock = clock
+
+    def settle(self) -> None:
+        """Take away what an earlier run left."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        for target in self._folder.glob("*/*"):
+            while detach(target):
+                pass
+            target.rmdir()
+
+    def erase(self, bay: BayNumber, docking_id: DockingId, proof_fd: int, go_on: GoOn) -> Reply:
+        """Erase what the site's policy lets go, of the recorder that a docking was about.
+
+        Args:
+            bay: Where it is.
+            docking_id: Which docking says what is on it.
+            proof_fd: See `edge_agent.adapters.proof_file`.
+            go_on: Asked before each step; when it says no, nothing more is erased.
+        """
+        tally = _Tally()
+        try:
+            self._erase(
+                bay,
+                Proof(docking_id=docking_id, archive_keys=self._archive_keys),
+                proof_fd,
+                go_on,
+                tally,
+            )
+        except (MountError, IngestError) as error:
+            code, text = _as_told(error)
+            _log.warning(
+                "not erased", bay=bay, docking=docking_id, code=code, text=text, files=tally.files
+            )
+            return Reply(code=code, text=text[:_MAX_TEXT], erased=_erased(tally))
+        except OSError as error:
+            text = f"{error.strerror}"
+            _log.warning("not erased", bay=bay, docking=docking_id, text=text, files=tally.files)
+            return Reply(code=EraseFailedError.code, text=text, erased=_erased(tally))
+        _log.info(
+            "all erased",
+            bay=bay,
+            docking=docking_id,
+            files=tally.files,
+            size_bytes=tally.size_bytes,
+        )
+        return Reply(erased=_erased(tally))
+
+    def _erase(
+        self, bay: BayNumber, proof: Proof, proof_fd: int, go_on: GoOn, tally: _Tally
+    ) -> None:
+        try:
+            registry = read_proof(proof_fd, proof)
+        except OSError as error:
+            raise EvidenceError(f"it cannot be read: {error.strerror}") from error
+        model = proof.close()
+        delay = registry.erasing.delay_of(model)
+        if delay is None:
+            raise MayNotEraseError(f"the site has footage kept on {model!r}")
+        archived_before = self._clock() - delay
+        if not proof.is_any_due(archived_before):
+            return
+        with self._mounts.taken(bay) as taken:
+            with self._mounted(bay, taken.volumes, for_writing=False) as roots:
+                due = _read_anew(roots, proof, archived_before, go_on)
+            _log.info(
+                "erasing",
+                bay=bay,
+                docking=proof.docking_id,
+                registry=registry.version,
+                files=len(due),
+                size_bytes=sum(one.size_bytes for one in due),
+            )
+            with (
+                _writable(taken),
+                self._mounted(bay, taken.volumes, for_writing=True) as roots,
+            ):
+                with JoinedVolume.mount(roots) as volume:
+                    if proof.due(volume.entries(), archived_before) != due:
+                        raise NotArchivedError("it is not as it was a moment ago")
+                _remove_all(roots, due, go_on, tally)
+            for fd in taken.device_fds:
+                forget_cached(fd)
+            with self._mounted(bay, taken.volumes, for_writing=False) as roots:
+                _look_after(roots, due)
+
+    @contextlib.contextmanager
+    def _mounted(
+        self, bay: BayNumber, volumes: Sequence[FoundVolume], *, for_writing: bool
+    ) -> Iterator[list[Path]]:
+        """Mount volumes where we alone can get at them; they are on their disk when it ends."""
+        roots: list[Path] = []
+        try:
+            for number, one in enumerate(volumes, start=1):
+                roots.append(self._mount(bay, number, one, for_writing=for_writing))
+            yield roots
+            for root in roots:
+                unmount(root)
+        finally:
+            for root in roots:
+                while detach(root):
+                    pass
+                root.rmdir()
+
+    def _mount(
+        self, bay: BayNumber, number: int, volume: FoundVolume, *, for_writing: bool
+    ) -> Path:
+        kind = volume.file_system.kind
+        if volume.file_system.has_open_journal:
+            raise EraseFailedError("its file system was not closed: its journal would be replayed")
+        target = self._folder / str(bay) / str(number)
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = self._owner
+        options = mount_options(
+            kind,
+            uid=owner.uid,
+            gid=owner.gid,
+            zone=owner.zone,
+            now=self._clock(),
+            for_writing=for_writing,
+        )
+        flags = WRITING_FLAGS if for_writing else FLAGS
+        try:
+            mount(volume.fd, target, kind=kind.value, flags=flags, options=options)
+        except MountError as error:
+            target.rmdir()
+            raise EraseFailedError(str(error)) from error
+        return target
+
+
+@contextlib.contextmanager
+def _writable(taken: Taken) -> Iterator[None]:
+    try:
+        for fd in taken.device_fds:
+            set_writable(fd)
+        yield
+    finally:
+        for fd in taken.device_fds:
+            set_read_only(fd)
+
+
+def _read_anew(
+    roots: Sequence[Path], proof: Proof, archived_before: datetime, go_on: GoOn
+) -> tuple[Due, ...]:
+    """Return what may be erased, each read from the recorder to its end just now."""
+    with JoinedVolume.mount(roots) as volume:
+        due = proof.due(volume.entries(), archived_before)
+        teller = _Teller(go_on, due)
+        for one in due:
+            with volume.open(one.path) as file:
+                digest = hashlib.sha256()
+                for chunk in file.chunks(offset_bytes=0):
+                    digest.update(chunk)
+                    teller.count(len(chunk))
+            if digest.hexdigest() not in one.sha256s:
+                raise NotArchivedError(f"{one.path!r} holds other bytes than were archived")
+            teller.files_done += 1
+    teller.tell()
+    return due
+
+
+def _remove_all(roots: Sequence[Path], due: Sequence[Due], go_on: GoOn, tally: _Tally) -> None:
+    teller = _Teller(go_on, due, is_read=True)
+    with contextlib.ExitStack() as stack:
+        fds: list[int] = []
+        for root in roots:
+            fds.append(os.open(root, _FOLDER))
+            stack.callback(os.close, fds[-1])
+        for one in due:
+            teller.count(0)
+            number, inner = split_path(one.path, len(roots))
+            _log.info(
+                "erasing a file",
+                path=repr(one.path)[:_MAX_TEXT],
+                size_bytes=one.size_bytes,
+                sha256=one.sha256s[0],
+            )
+            _remove(fds[number - 1], inner)
+            tally.files += 1
+            tally.size_bytes += one.size_bytes
+        for fd in fds:
+            sync_file_system(fd)
+
+
+def _remove(root_fd: int, path: bytes) -> None:
+    folder, _, name = path.rpartition(b"/")
+    try:
+        if not folder:
+            os.unlink(name, dir_fd=root_fd)
+            return
+        fd = open_below(root_fd, folder, _FOLDER)
+        try:
+            os.unlink(name, dir_fd=fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise EraseFailedError(f"{path!r}: {error.strerror}") from error
+
+
+def _look_after(roots: Sequence[Path], due: Sequence[Due]) -> None:
+    gone = {one.path for one in due}
+    with JoinedVolume.mount(roots) as volume:
+        for entry in volume.entries():
+            if entry.path in gone:
+                raise EraseFailedError(f"{entry.path!r} is still there")
+
+
+class _Teller:
+    """Tells how far it is, about once a second."""
+
+    def __init__(self, go_on: GoOn, due: Sequence[Due], *, is_read: bool = False) -> None:
+        self._go_on = go_on
+        self._files_total = len(due)
+        self._bytes_total = sum(one.size_bytes for one in due)
+        self._bytes_done = self._bytes_total if is_read else 0
+        self.files_done = self._files_total if is_read else 0
+        self._told_at_s = 0.0
+
+    def count(self, size_bytes: int) -> None:
+        """Count what was read.
+
+        Raises:
+            EraseFailedError: Nobody waits for it any more.
+        """
+        self._bytes_done += size_bytes
+        if time.monotonic() >= self._told_at_s + _TELL_AFTER_S:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell it now."""
+        self._told_at_s = time.monotonic()
+        progress = Progress(
+            files_done=self.files_done,
+            files_total=self._files_total,
+            bytes_done=self._bytes_done,
+            bytes_total=self._bytes_total,
+        )
+        if not self._go_on(progress):
+            raise EraseFailedError("nobody waits for it any more")
+
+
+def _erased(tally: _Tally) -> Erased:
+    return Erased(files=tally.files, size_bytes=tally.size_bytes)
+
+
+def _as_told(error: MountError | IngestError) -> tuple[str, str]:
+    """Return code and text; what a recorder does while it is read is a failure to erase."""
+    if isinstance(error, IngestError):
+        return EraseFailedError.code, f"{error.code}: {error}"
+    return error.code, str(error)
