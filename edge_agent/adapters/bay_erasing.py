@@ -30,10 +30,10 @@ from edge_agent.adapters.mount_calls import (
 )
 from edge_agent.adapters.proof_file import read_proof
 from edge_agent.erasing.proof import Due, Proof
-from edge_agent.errors import (
+from edge_agent.errors import IngestError
+from edge_agent.mounting.errors import (
     EraseFailedError,
     EvidenceError,
-    IngestError,
     MayNotEraseError,
     MountError,
     NotArchivedError,

@@ -18,7 +18,7 @@ from edge_agent.adapters.mount_calls import (
     unmount,
 )
 from edge_agent.adapters.usb_tree import BlockDevice, Disk, UsbTree
-from edge_agent.errors import (
+from edge_agent.mounting.errors import (
     MountError,
     NoDiskError,
     NotArchivedError,

@@ -25,8 +25,9 @@ from edge_agent.adapters.vitals import Vitals
 from edge_agent.bay.machine import BayEvent
 from edge_agent.docking import run_docking
 from edge_agent.drivers.dialog import StepReport
-from edge_agent.errors import DriverError, MountError, SourceVanishedError
+from edge_agent.errors import DriverError, SourceVanishedError
 from edge_agent.ingest.progress import BayProgress
+from edge_agent.mounting.errors import MountError
 from edge_agent.one_thread import OneThread
 from edge_agent.ports import DockingOutcome, DockingPorts, DockingSettings, OutcomeKind
 from protocol.identifiers import BayNumber, RecorderId

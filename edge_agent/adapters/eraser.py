@@ -19,7 +19,7 @@ from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.notice_store import Clock, unix_ms
 from edge_agent.adapters.proof_file import write_envelope
 from edge_agent.adapters.registry_book import RegistryBook
-from edge_agent.errors import MountServiceError
+from edge_agent.mounting.errors import MountServiceError
 from edge_agent.mounting.messages import Erased, Progress, Reply
 from edge_agent.ports import DockingOutcome
 from protocol.identifiers import BayNumber, DockingId, ManifestId

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.adapters.usb_tree import BlockDevice
-from edge_agent.errors import (
+from edge_agent.mounting.errors import (
     EraseFailedError,
     MountRefusedError,
     NoDiskError,

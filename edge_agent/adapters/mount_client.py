@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from edge_agent.errors import MountServiceError
+from edge_agent.mounting.errors import MountServiceError
 from edge_agent.mounting.messages import (
     MAX_REPLY_BYTES,
     Progress,

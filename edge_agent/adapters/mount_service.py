@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from edge_agent.errors import MayNotEraseError
+from edge_agent.mounting.errors import MayNotEraseError
 from edge_agent.mounting.messages import (
     MAX_REQUEST_BYTES,
     Progress,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from edge_agent.erasing.proof import Proof
-from edge_agent.errors import EvidenceError
+from edge_agent.mounting.errors import EvidenceError
 from protocol.envelope import MAX_ENVELOPE_BYTES, open_statement
 from protocol.errors import ProtocolError
 from protocol.registry import Registry

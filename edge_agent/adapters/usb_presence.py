@@ -21,7 +21,8 @@ from edge_agent.adapters.joined_volume import JoinedVolume
 from edge_agent.adapters.presence import Arrived, Left
 from edge_agent.adapters.usb_tree import Disk, UsbTree
 from edge_agent.drivers.dialog import StepReport
-from edge_agent.errors import MountRefusedError, MountServiceError, SourceVanishedError
+from edge_agent.errors import SourceVanishedError
+from edge_agent.mounting.errors import MountRefusedError, MountServiceError
 from edge_agent.mounting.messages import Reply
 from edge_agent.one_thread import OneThread
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from edge_agent.errors import EvidenceError, NotArchivedError
 from edge_agent.ingest.volume import EntryKind, RawEntry
+from edge_agent.mounting.errors import EvidenceError, NotArchivedError
 from protocol import strict_json
 from protocol.digest import sha256_hex
 from protocol.envelope import MAX_ENVELOPE_BYTES, open_statement, take_apart

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Final
 
-from edge_agent.errors import UnknownFileSystemError
+from edge_agent.mounting.errors import UnknownFileSystemError
 
 # As much as `recognise` looks at.
 HEAD_BYTES: Final = 4096

@@ -57,6 +57,8 @@ class Card:
     rate_bytes_s: int = 0
     remaining_s: int | None = None
     current_file: str | None = None
+    erasing_percent: int | None = None
+    erased_files: int = 0
     battery_percent: int | None = None
     charging: str | None = None
     evidence: str | None = None

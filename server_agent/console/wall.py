@@ -199,6 +199,8 @@ def _with_progress(card: Card, message: BayMessage) -> Card:
         rate_bytes_s=message.rate_bytes_s if moving else 0,
         remaining_s=message.remaining_s if moving else None,
         current_file=message.current_file if moving else None,
+        erasing_percent=message.erasing_percent,
+        erased_files=message.erased_files,
     )
 
 
@@ -207,6 +209,7 @@ _COUNTED_AS: Final = MappingProxyType(
         BayState.IDENTIFYING.value: "busy",
         BayState.INGESTING.value: "busy",
         BayState.SEALED.value: "waiting",
+        BayState.ERASING.value: "waiting",
         BayState.RELEASABLE.value: "done",
         BayState.QUARANTINED.value: "attention",
         BayState.ATTENTION.value: "attention",

@@ -61,14 +61,15 @@ async def erasures(bay: Bay) -> list[tuple[Any, ...]]:
 
 async def test_it_is_erased_before_it_may_be_taken(bay: Bay) -> None:
     """The proof names all that is on it; begin and end stand in the journal."""
-    client = FakeEraseClient(hold=threading.Event())
+    hold = threading.Event()
+    client = FakeEraseClient(hold=hold)
     await use(bay, client)
     dock_recorder(bay.folder)
     async with bay.served():
         await bay.receipt_when_sealed()
         erasing = await bay.until(lambda shown: shown.erasing_percent == 50)
         begun = await erasures(bay)
-        client.hold.set()  # type: ignore[union-attr]
+        hold.set()
         released = await bay.until_state(BayState.RELEASABLE)
 
     docking = released.docking_id

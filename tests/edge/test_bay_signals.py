@@ -22,6 +22,7 @@ SAYS = {
     BayState.IDENTIFYING: Signal.READING,
     BayState.INGESTING: Signal.READING,
     BayState.SEALED: Signal.DO_NOT_TAKE,
+    BayState.ERASING: Signal.DO_NOT_TAKE,
     BayState.RELEASABLE: Signal.SAFE_TO_TAKE,
     BayState.QUARANTINED: Signal.ATTENTION,
     BayState.ATTENTION: Signal.ATTENTION,

@@ -12,8 +12,8 @@ import msgspec
 
 from edge_agent.adapters.proof_file import read_proof, write_envelope
 from edge_agent.erasing.proof import Proof
-from edge_agent.errors import MountServiceError
 from edge_agent.ingest.volume import RawEntry
+from edge_agent.mounting.errors import MountServiceError
 from edge_agent.mounting.messages import Erased, Progress, Reply
 from protocol import strict_json
 from protocol.digest import Digests, sha256_hex

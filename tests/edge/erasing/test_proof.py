@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.erasing.proof import Due, Proof
-from edge_agent.errors import EvidenceError, NotArchivedError
 from edge_agent.ingest.volume import EntryKind, RawEntry
+from edge_agent.mounting.errors import EvidenceError, NotArchivedError
 from protocol.digest import sha256_hex
 from protocol.envelope import keyring
 from protocol.findings import FindingCode

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from demo.programs import DemoError
 from edge_agent.adapters.usb_tree import BlockDevice
-from edge_agent.errors import MountServiceError
+from edge_agent.mounting.errors import MountServiceError
 from edge_agent.mounting.messages import Erased, Progress, Reply
 from protocol.keys import SigningKey
 from protocol.registry import ErasePolicy, Erasing, ModelEraseRule
@@ -52,9 +53,9 @@ class Site:
     mounting: Mounting
     archive_key: SigningKey
 
-    def receipt(self, *args: object, **kwargs: object) -> Pair:
+    def receipt(self, *args: Any, **kwargs: Any) -> Pair:
         """Return a manifest and its receipt; arguments as of `manifest_of`."""
-        return with_receipt(manifest_of(*args, **kwargs), key=self.archive_key)  # type: ignore[arg-type]
+        return with_receipt(manifest_of(*args, **kwargs), key=self.archive_key)
 
     def erase(
         self,

@@ -13,7 +13,7 @@ import pytest
 
 from edge_agent.adapters.mount_client import MountClient
 from edge_agent.adapters.mount_service import BAD_REQUEST, MountService
-from edge_agent.errors import MountServiceError
+from edge_agent.mounting.errors import MountServiceError
 from edge_agent.mounting.messages import MountedVolume, Reply, parse_reply
 from edge_agent.mounting.superblock import FileSystemKind
 from protocol.identifiers import BayNumber

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_agent.errors import UnknownFileSystemError
+from edge_agent.mounting.errors import UnknownFileSystemError
 from edge_agent.mounting.superblock import (
     HEAD_BYTES,
     FileSystem,

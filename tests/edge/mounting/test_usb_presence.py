@@ -11,7 +11,8 @@ import pytest
 from edge_agent.adapters.presence import Arrived, Left
 from edge_agent.adapters.usb_presence import FLAPPING, UsbPace, UsbPresence, kernel_hints
 from edge_agent.adapters.usb_tree import BlockDevice, UsbTree
-from edge_agent.errors import MountRefusedError, MountServiceError, SourceVanishedError
+from edge_agent.errors import SourceVanishedError
+from edge_agent.mounting.errors import MountRefusedError, MountServiceError
 from edge_agent.mounting.messages import MountedVolume, Reply
 from edge_agent.mounting.superblock import FileSystemKind
 from edge_agent.one_thread import OneThread
