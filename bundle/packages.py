@@ -97,6 +97,7 @@ PACKAGES: Final = (
             "systemd/bayward-edge.sysusers.conf": "usr/lib/sysusers.d/bayward-edge.conf",
             "systemd/bayward-edge.modules.conf": "usr/lib/modules-load.d/bayward-edge.conf",
             "systemd/bayward-edge.tmpfiles.conf": "usr/lib/tmpfiles.d/bayward-edge.conf",
+            "systemd/edge-mount-erasing.conf": "opt/bayward/erasing.conf",
             "profiles": "opt/bayward/profiles",
         },
         summary="Bayward on a dock",

@@ -45,6 +45,7 @@ class SiteOptions:
         driver: Of all bays; with one that needs it, each has its serial port at `Site.port`.
         reconcile_s: How often dock and archive tell each other again what was not answered.
         has_charger: Whether the dock has one, at `Site.charger`.
+        erases: Whether the registry has footage erased from recorders after its receipt.
     """
 
     bays: int = 4
@@ -56,6 +57,7 @@ class SiteOptions:
     driver: str = "mass-storage"
     reconcile_s: int = 30
     has_charger: bool = False
+    erases: bool = False
 
 
 class Site:
@@ -196,7 +198,8 @@ class Site:
             f'model = "{one.model}"\nserial = "{one.serial}"\nofficer = "{one.officer}"\n\n'
             for one in self.recorders
         )
-        return dock + people + devices
+        erasing = '[erasing]\npolicy = "after_receipt"\n' if self.options.erases else ""
+        return dock + people + devices + erasing
 
     def _server_toml(self) -> str:
         return (

@@ -6,7 +6,7 @@ An exception here means that the agent could not finish a step.
 
 from typing import ClassVar
 
-from runtime.errors import Retry
+from runtime.errors import Retry as Retry  # noqa: PLC0414 - mounting.errors is of this tree, too
 
 
 class EdgeError(Exception):

@@ -1,7 +1,6 @@
 """What keeps a recorder's volume from being mounted, or its footage from being erased."""
 
-from edge_agent.errors import EdgeError
-from runtime.errors import Retry
+from edge_agent.errors import EdgeError, Retry
 
 
 class MountError(EdgeError):

@@ -1,11 +1,10 @@
-"""The commands of docs/operations.md, as they stand there, but for what is another machine's."""
+"""The commands of a page of docs/, as they stand there, but for what is another machine's."""
 
 import re
 from typing import Final
 
 from tests.hardware.installed import ROOT
 
-_PAGE: Final = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 _HEADING: Final = re.compile(r"^## (?:\d\. )?(.+)$", re.MULTILINE)
 _BLOCK: Final = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # The guest is archive and dock, and has no network.
@@ -16,9 +15,9 @@ _HERE: Final = {
 }
 
 
-def commands(heading: str) -> list[str]:
+def commands(heading: str, *, page: str = "operations.md") -> list[str]:
     """Return the blocks of one section, each a script for bash."""
-    _, *parts = _HEADING.split(_PAGE)
+    _, *parts = _HEADING.split((ROOT / "docs" / page).read_text(encoding="utf-8"))
     sections = dict(zip(parts[::2], parts[1::2], strict=True))
     blocks = _BLOCK.findall(sections[heading])
     for there, here in _HERE.items():

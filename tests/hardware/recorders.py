@@ -32,7 +32,7 @@ class UsbRecorder:
         """Make a disk with one FAT32 that has the footage, as recorders format theirs."""
         _blank(path, size_bytes)
         _run("mkfs.vfat", "-F", "32", "-n", "DSJ", str(path))
-        _run("mcopy", "-i", str(path), "-s", "-m", str(self.folder / "DCIM"), "::")
+        _run("mcopy", "-i", str(path), "-s", "-m", *map(str, self.folder.iterdir()), "::")
         return path
 
     def ext4_image(self, path: Path, *, size_bytes: int = 160 << 20) -> Path:
@@ -69,6 +69,13 @@ def recorder(
     return UsbRecorder(registered=registered, folder=folder, digests=digests)
 
 
+def names_on(image: Path) -> list[str]:
+    """Return the paths of all files on a FAT32, sorted; it has to be sound, and not in use."""
+    _run("fsck.vfat", "-n", str(image))
+    listed = _run("mdir", "-/", "-b", "-a", "-i", str(image), "::").split()
+    return sorted(name.removeprefix("::/") for name in listed if not name.endswith("/"))
+
+
 def blank_exfat(path: Path, *, size_bytes: int = 160 << 20) -> Path:
     """Make a disk with an empty exFAT; only a kernel can fill it."""
     _blank(path, size_bytes)
@@ -81,5 +88,6 @@ def _blank(path: Path, size_bytes: int) -> None:
         file.truncate(size_bytes)
 
 
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, env=_TOOLS)
+def _run(*command: str) -> str:
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=_TOOLS)
+    return done.stdout

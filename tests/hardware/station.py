@@ -53,11 +53,17 @@ class Station:
         machine.sh(f"rm -f {site.control_socket}")
         machine.start(*site.broker.arguments, log="/run/broker.log")
         machine.start(*site.server.arguments, log="/run/server.log")
-        mount = ours("edge-mount", "--config", site.config("edge"))
-        machine.start(*mount, log="/run/mount.log")
-        machine.until("test -S /run/bayward-mount/edge-mount.sock")
+        self.start_edge_mount()
         machine.start(*site.edge.arguments, log="/run/edge.log")
         machine.until(f"test -S {site.control_socket}")
+
+    def start_edge_mount(self) -> None:
+        """Start this one program."""
+        erases = ("--may-erase",) if self.site.options.erases else ()
+        mount = ours("edge-mount", "--config", self.site.config("edge"), *erases)
+        self.machine.sh("rm -f /run/bayward-mount/edge-mount.sock")
+        self.machine.start(*mount, log="/run/mount.log")
+        self.machine.until("test -S /run/bayward-mount/edge-mount.sock")
 
     @property
     def bays(self) -> Bays:

@@ -22,7 +22,7 @@ from tests.hardware.installed import (
 )
 from tests.hardware.kernel import disk_boot_files
 from tests.hardware.operations import commands
-from tests.hardware.recorders import UsbRecorder, recorder
+from tests.hardware.recorders import UsbRecorder, names_on, recorder
 
 pytestmark = pytest.mark.timeout(2_400)
 
@@ -257,6 +257,30 @@ def test_power_comes_back_in_mid_docking(made: Made, station: Station, tmp_path:
     station.bays.until(2, "bay['state'] == 'releasable'")
 
     _assert_archived(station, made.recorders[1])
+
+
+def test_recorders_are_erased(made: Made, station: Station, tmp_path: Path) -> None:
+    """As docs/erasing.md has it switched on: by the hardened unit, which may write only then."""
+    station.until_active()
+    card = made.recorders[0].image(tmp_path / "card")
+    at_archive, at_dock = commands("Switch it on", page="erasing.md")
+    station.do(at_archive, version=OLD)
+    stick = station.machine.plug(card, "1")
+    refused = station.bays.until(1, "bay['state'] == 'releasable' and bay['problem']")
+    station.machine.pull(stick)
+
+    station.do(at_dock, version=OLD)
+    stick = station.machine.plug(card, "1")
+    shown = station.bays.until(1, "bay['erased_files'] == 2 and bay['state'] == 'releasable'")
+    read_only = station.machine.sh("cat /sys/block/sda/ro")
+    station.machine.pull(stick)
+    station.bays.until(1, "bay['state'] == 'empty'")
+
+    _assert_archived(station, made.recorders[0])
+    assert refused["problem"] == "E-MNT-111"
+    assert shown["problem"] == 0
+    assert read_only.strip() == "1"
+    assert names_on(card) == []
 
 
 def test_passwords_and_backups(made: Made, station: Station, tmp_path: Path) -> None:
