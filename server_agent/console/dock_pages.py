@@ -1,4 +1,4 @@
-"""One dock: what it found when it looked at itself, and what it can be asked to do."""
+"""One dock: what it found when it looked at itself, what went wrong, what it can be asked to do."""
 
 from typing import Final
 
@@ -13,28 +13,43 @@ from server_agent.access.roles import Permission, may
 from server_agent.adapters.command_socket import Request as CommandRequest
 from server_agent.console.answers import page
 from server_agent.console.guard import Desk, Visitor
+from server_agent.console.paging import Paging, page_number
+from server_agent.console.reader import PAGE_ROWS
+from server_agent.console.wall import alert_line
 
 _IDENTIFY_S: Final = 30
 
 
 async def dock(desk: Desk, request: Request, visitor: Visitor) -> Response:
-    """Answer ``GET /docks/{dock}``; 404 for one that nobody has heard of."""
+    """Answer ``GET /docks/{dock}``; 404 for one that nobody has heard of.
+
+    With ``?bay=3`` what went wrong is that bay's alone.
+    """
     name = _known(desk, request)
     live = desk.board.model.docks[name]
     session = visitor.session
     may_command = session is not None and may(session.user.role, Permission.COMMAND_DOCKS)
     bays = 0 if live.status is None else live.status.message.bays
+    bay = _asked_bay(request.query_params.get("bay", ""))
+    number = page_number(request.query_params.get("page"))
+    rows, total = await desk.reader.alerts_of(name, bay=bay, offset=(number - 1) * PAGE_ROWS)
+    names = desk.board.facts.names
     return page(
         desk,
         request,
         visitor,
         "dock.html",
         dock=name,
-        name=desk.board.facts.names.docks.get(name) or name,
+        name=names.docks.get(name) or name,
         report=live.report,
         may_command=may_command,
         errands=desk.errands.of(name) if may_command else (),
         bays=range(1, bays + 1),
+        bay=bay,
+        alerts=[alert_line(row, names) for row in rows],
+        paging=Paging(
+            number=number, total=total, rows=PAGE_ROWS, kept="" if bay is None else f"bay={bay}"
+        ),
     )
 
 
@@ -69,6 +84,13 @@ def _known(desk: Desk, request: Request) -> DockId:
     if name not in desk.board.model.docks:
         raise HTTPException(404)
     return name
+
+
+def _asked_bay(untrusted: str) -> BayNumber | None:
+    try:
+        return _bay(untrusted)
+    except IdentifierError:
+        return None
 
 
 def _bay(untrusted: str) -> BayNumber | None:

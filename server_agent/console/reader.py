@@ -81,6 +81,18 @@ class CatalogueReader:
             open_manifests=states.get("admitted", 0),
         )
 
+    async def alerts_of(
+        self, dock: str, *, bay: int | None, offset: int
+    ) -> tuple[tuple[AlertRecord, ...], int]:
+        """Return PAGE_ROWS alerts of a dock or of one bay, newest first, and how many there are."""
+        where = and_(alerts.c.dock == dock, true() if bay is None else alerts.c.bay == bay)
+        query = select(alerts).where(where).order_by(alerts.c.raised_at.desc(), alerts.c.alert_id)
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(query.limit(PAGE_ROWS).offset(offset))
+            found = tuple(map(_alert, rows.mappings()))
+            total = await connection.scalar(select(func.count()).select_from(alerts).where(where))
+        return found, total or 0
+
     async def names(self) -> Names:
         """Return how numbers are called in the newest registry."""
         async with self._engine.connect() as connection:

@@ -43,7 +43,7 @@ def build_wall(model: LiveModel, facts: SiteFacts, *, now_utc: datetime) -> Wall
         notices=_notices(model, facts),
         racks=racks,
         alerts=Alerts(
-            lines=tuple(_alert(alert, facts.names) for alert in facts.alerts),
+            lines=tuple(alert_line(alert, facts.names) for alert in facts.alerts),
             total=facts.alerts_total,
         ),
     )
@@ -251,7 +251,8 @@ def _notices(model: LiveModel, facts: SiteFacts) -> Notices:
     )
 
 
-def _alert(alert: AlertRecord, names: Names) -> AlertLine:
+def alert_line(alert: AlertRecord, names: Names) -> AlertLine:
+    """Return an alert as it is shown."""
     return AlertLine(
         alert_id=alert.alert_id,
         problem=Problem(

@@ -1,6 +1,7 @@
 """A dock's page: what it found when it looked at itself."""
 
 import ast
+import re
 from typing import Any
 
 import pytest
@@ -44,6 +45,25 @@ async def test_what_a_dock_found_when_it_looked_at_itself(console: Console) -> N
     assert "在 /etc/systemd/timesyncd.conf 中填写本网时间服务器" in page.text
     assert "<b>broker</b>" not in page.text
     assert "<i>answers</i>" not in page.text
+
+
+async def test_what_went_wrong_at_one_bay(console: Console) -> None:
+    """The wall leads to it; only that bay's alerts are there, with what the dock said."""
+    console.desk.board.update_model(
+        lambda model: hear_all(connected(model, now_utc=NOW), status(at=NOW))
+    )
+    async with console.browser(ADMINISTRATOR) as browser:
+        wall = await browser.get("/bays")
+        everything = await browser.get(f"/docks/{DOCK}")
+        bays = {int(bay) for bay in re.findall(r'<td class="num">(\d+)</td>', everything.text)}
+        one = await browser.get(f"/docks/{DOCK}?bay={min(bays)}")
+        nonsense = await browser.get(f"/docks/{DOCK}?bay=x&page=-1")
+
+    assert f'href="/docks/{DOCK}?bay={min(bays)}#history"' in wall.text
+    assert len(bays) > 1
+    shown = {int(bay) for bay in re.findall(r'<td class="num">(\d+)</td>', one.text)}
+    assert shown == {min(bays)}
+    assert nonsense.status == 200
 
 
 @pytest.mark.parametrize("name", ["dock-99", "%00", "UP", "a%2Fb"])
