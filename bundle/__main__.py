@@ -1,15 +1,14 @@
 """`make bundle`: one file that installs Bayward on Debian 12 without any network."""
 
 import argparse
-import hashlib
 import shutil
 import sys
-import tarfile
 from pathlib import Path
 from typing import Final
 
 from bundle.debian_packages import fetched_packages
 from bundle.packages import PACKAGES, build_package
+from bundle.packing import pack, sha256_of
 from bundle.steps import (
     ARCHITECTURES,
     DEBIAN,
@@ -18,7 +17,6 @@ from bundle.steps import (
     BundleError,
     empty_folder,
     new_bundle,
-    run,
 )
 from bundle.wheels import PROGRAMS, fetched_wheels, own_wheel, requirements
 
@@ -47,7 +45,7 @@ def main() -> int:
         print(f"make bundle: {error}", file=sys.stderr)
         return 1
     size_mib = made.stat().st_size / _MIB
-    print(f"{made}: {size_mib:.0f} MiB, SHA-256 {_sha256(made)}")
+    print(f"{made}: {size_mib:.0f} MiB, SHA-256 {sha256_of(made)}")
     return 0
 
 
@@ -79,11 +77,7 @@ def _make(bundle: Bundle, architectures: tuple[str, ...], out: Path) -> Path:
     shutil.copytree(ROOT / "docs", folder / "docs")
     shutil.copyfile(ROOT / "bundle/install", folder / "install")
     (folder / "install").chmod(0o755)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    sums = "".join(f"{_sha256(path)}  {path.relative_to(folder)}\n" for path in files)
-    (folder / "SHA256SUMS").write_text(sums)
-    out.mkdir(parents=True, exist_ok=True)
-    return _pack(bundle, folder, out / f"{folder.name}.tar")
+    return pack(folder, out, bundle.made_at_s)
 
 
 def _add_architecture(bundle: Bundle, architecture: str, own: Path, folder: Path) -> None:
@@ -101,41 +95,6 @@ def _add_architecture(bundle: Bundle, architecture: str, own: Path, folder: Path
         shutil.copyfile(built, debs / built.name)
         for wheel in fetched_wheels(bundle, ours.program, architecture).glob("*.whl"):
             shutil.copyfile(wheel, wheels / wheel.name)
-    (debs / "Packages").write_text(_index(debs))
-
-
-def _index(debs: Path) -> str:
-    """Return what apt reads of a folder with packages."""
-    paragraphs = []
-    for package in sorted(debs.glob("*.deb")):
-        control = run(["dpkg-deb", "--field", package]).strip()
-        size_bytes = package.stat().st_size
-        paragraphs.append(
-            f"{control}\nFilename: ./{package.name}\nSize: {size_bytes}\n"
-            f"SHA256: {_sha256(package)}\n"
-        )
-    return "\n".join(paragraphs)
-
-
-def _pack(bundle: Bundle, folder: Path, target: Path) -> Path:
-    def settled(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.uid = member.gid = 0
-        member.uname = member.gname = "root"
-        member.mtime = bundle.made_at_s
-        member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
-        return member
-
-    making = target.with_suffix(".making")
-    with tarfile.open(making, "w", format=tarfile.PAX_FORMAT) as archive:
-        for path in [folder, *sorted(folder.rglob("*"))]:
-            name = str(path.relative_to(folder.parent))
-            archive.add(path, arcname=name, recursive=False, filter=settled)
-    return making.rename(target)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

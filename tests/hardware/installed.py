@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bundle.packing import pack
 from tests.hardware.bays import Bays
 from tests.hardware.debian import bare_debian
 from tests.hardware.kernel import BootFiles
@@ -23,23 +25,39 @@ _TOOLS: Final = {"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
 
 
 def make_bundles(folder: Path) -> Path:
-    """Make two bundles as `make bundle` does, and return a disk that holds both."""
+    """Make a bundle as `make bundle` does, and a newer one; return a disk that holds both."""
     bundles = folder / "bundles"
-    for version in (OLD, NEW):
-        command = (sys.executable, "-m", "bundle", "--arch", "amd64", "--version", version)
-        done = subprocess.run(
-            [*command, "--out", str(bundles)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+    command = (sys.executable, "-m", "bundle", "--arch", "amd64", "--version", OLD)
+    done = subprocess.run(
+        [*command, "--out", str(bundles)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    _add_newer(bundles, folder / "newer")
     disk = folder / "bundles.img"
     with disk.open("wb") as file:
         file.truncate(512 * _MIB)
     _run("mkfs.ext4", "-q", "-F", "-d", str(bundles), str(disk))
     return disk
+
+
+def _add_newer(bundles: Path, work: Path) -> None:
+    """Make the same bundle under a newer version, without compiling and compressing it again."""
+    with tarfile.open(bundles / f"bayward-{OLD}.tar") as archive:
+        archive.extractall(work, filter="data")
+    folder = (work / f"bayward-{OLD}").rename(work / f"bayward-{NEW}")
+    for package in folder.glob("deb/*/bayward-*.deb"):
+        tree = work / package.stem
+        _run("dpkg-deb", "--raw-extract", str(package), str(tree))
+        control = tree / "DEBIAN/control"
+        control.write_text(control.read_text().replace(f"Version: {OLD}", f"Version: {NEW}"))
+        package.unlink()
+        fast = ("--root-owner-group", "-Zgzip", "-z1", "--build")
+        _run("dpkg-deb", *fast, str(tree), str(package.with_name(package.name.replace(OLD, NEW))))
+    pack(folder, bundles, made_at_s=0)
 
 
 def usb_key(path: Path) -> Path:
