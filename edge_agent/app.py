@@ -42,8 +42,9 @@ from edge_agent.adapters.latest import Latest
 from edge_agent.adapters.mount_client import MountClient
 from edge_agent.adapters.notice_store import NoticeStore, unix_ms
 from edge_agent.adapters.outbox_store import OutboxStore
-from edge_agent.adapters.presences import presence_maker
+from edge_agent.adapters.presences import logs_folder, presence_maker
 from edge_agent.adapters.pulse import Pulse
+from edge_agent.adapters.recorder_logs import RecorderLogs
 from edge_agent.adapters.registry_book import RegistryBook
 from edge_agent.adapters.room_queue import RoomQueue
 from edge_agent.adapters.salvage_disk import SalvageDisk
@@ -390,6 +391,7 @@ def _tools(
         bays,
         lights=tools.lights,
         check_up=tools.check_up,
+        logs=RecorderLogs(logs_folder(config)),
         restart=tools.restart_asked.set,
     ).by_verb()
     return tools

@@ -115,6 +115,7 @@ class Bay(_Table, frozen=True, kw_only=True):
     Bays that share a USB upstream, such as a High-Speed hub, name it by the same word. ``driver``
     names the protocol of the recorders' serial port; ``control`` is where the port of a bay that is
     a folder stands, a USB bay's is found. ``password_credential`` names a systemd credential.
+    With ``recorder_log`` recorders are asked for their own log, which stays on the dock.
     ``green_lamp`` and ``red_lamp`` are lamps of the kernel's LED class.
     """
 
@@ -127,6 +128,7 @@ class Bay(_Table, frozen=True, kw_only=True):
     driver: Text = "mass-storage"
     control: Path | None = None
     password_credential: CredentialName | None = None
+    recorder_log: bool = False
     green_lamp: LampName | None = None
     red_lamp: LampName | None = None
 

@@ -9,12 +9,21 @@ from edge_agent.adapters.bay_lights import BayLights
 from edge_agent.adapters.bay_supervisor import BaySupervisor
 from edge_agent.adapters.check_up import CheckUp
 from edge_agent.adapters.command_desk import Act, CannotError, CommandDesk
+from edge_agent.adapters.recorder_logs import RecorderLogs
 from protocol.commands import Command, CommandVerb
 from runtime.logs import recent_lines
 
 _IDENTIFY_S: Final = 30
 # The answer should be told before the connection goes.
 _TELL_S: Final = 5.0
+
+
+def _readable(untrusted: bytes) -> str:
+    """Return a text in whichever of the two encodings of Chinese recorders it is."""
+    try:
+        return untrusted.decode()
+    except UnicodeDecodeError:
+        return untrusted.decode("gb18030", errors="replace")
 
 
 class Acts:
@@ -27,6 +36,7 @@ class Acts:
         *,
         lights: BayLights,
         check_up: CheckUp,
+        logs: RecorderLogs,
         restart: Callable[[], None],
     ) -> None:
         """Take what is needed.
@@ -36,12 +46,14 @@ class Acts:
             bays: All of the dock's; may still be filled.
             lights: For IDENTIFY.
             check_up: For DOCTOR.
+            logs: Of recorders, for COLLECT_LOGS of one bay.
             restart: Ends the program in good order; whoever started it starts it again.
         """
         self._desk = desk
         self._bays = bays
         self._lights = lights
         self._check_up = check_up
+        self._logs = logs
         self._restart = restart
         self._restarting: asyncio.Task[None] | None = None
 
@@ -69,8 +81,15 @@ class Acts:
         self._lights.identify(command.bay, seconds)
         return f"for {seconds} s"
 
-    async def _collect_logs(self, _command: Command) -> str:
-        return recent_lines()
+    async def _collect_logs(self, command: Command) -> str:
+        """Return the end of our own log, or of what the recorder in a bay logged last."""
+        if command.bay is None:
+            return recent_lines()
+        path = await asyncio.to_thread(self._logs.newest, command.bay)
+        if path is None:
+            raise CannotError(f"no recorder in bay {command.bay} was asked for its log")
+        content = await asyncio.to_thread(path.read_bytes)
+        return f"{path.name}\n{_readable(content)}"
 
     async def _doctor(self, _command: Command) -> str:
         report = await self._check_up.examine()

@@ -13,6 +13,7 @@ from edge_agent.adapters.directory_presence import DirectoryPresence
 from edge_agent.adapters.installed_drivers import load_driver
 from edge_agent.adapters.mount_client import MountClient
 from edge_agent.adapters.presence import Presence
+from edge_agent.adapters.recorder_logs import RecorderLogs
 from edge_agent.adapters.recorder_talk import RecorderTalk, TalkSettings
 from edge_agent.adapters.talking_presence import TalkingPresence
 from edge_agent.adapters.usb_presence import UsbPresence
@@ -41,8 +42,12 @@ def presence_maker(
     volumes = partial(_volumes, config, bay, tree)
     if load_driver(bay.driver).baud is None:
         return volumes
+    logs = RecorderLogs(logs_folder(config))
     settings = TalkSettings(
-        driver=bay.driver, zone=ZoneInfo(config.timezone), password=_password(bay)
+        driver=bay.driver,
+        zone=ZoneInfo(config.timezone),
+        password=_password(bay),
+        keep_log=partial(logs.keep, bay=bay.number) if bay.recorder_log else None,
     )
 
     def make(thread: OneThread, is_relied_on: Callable[[], bool]) -> Presence:
@@ -54,6 +59,11 @@ def presence_maker(
         )
 
     return make
+
+
+def logs_folder(config: EdgeConfig) -> Path:
+    """Return where recorders' own logs are kept."""
+    return config.storage.journal.parent / "recorder-logs"
 
 
 def check_drivers(bays: Iterable[Bay]) -> tuple[Check, ...]:
@@ -75,7 +85,7 @@ def _wrong(bay: Bay) -> tuple[str, str] | None:
         return f"{error.code}: {error}", "correct `driver`, or install the vendor's driver"
     if driver.baud is not None and bay.source == "directory" and bay.control is None:
         return f"{bay.driver} talks over a serial port", "name it with `control`"
-    if driver.baud is None and (bay.control or bay.password_credential):
+    if driver.baud is None and (bay.control or bay.password_credential or bay.recorder_log):
         return f"{bay.driver} talks over no port", "name a `driver`, or drop the other keys"
     try:
         _password(bay)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
+
+import structlog
 
 from edge_agent.adapters.clock_store import ClockStore, NotedClock
 from edge_agent.adapters.installed_drivers import load_driver
@@ -29,12 +31,22 @@ from edge_agent.drivers.driver import (
     Link,
     NetworkSettings,
     RecorderIdentity,
+    RecorderLog,
 )
 from edge_agent.errors import DialogStoppedError, PortFailedError
 from edge_agent.ingest.told import Told
 from edge_agent.one_thread import OneThread
 
 _MAX_TEXT: Final = 256
+
+_log = structlog.get_logger(__name__)
+
+
+class KeepLog(Protocol):
+    """As `edge_agent.adapters.recorder_logs.RecorderLogs.keep`, of one bay."""
+
+    def __call__(self, log: RecorderLog, *, serial: str, at: datetime) -> Path:
+        """Keep it; OSError if our disk failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +56,14 @@ class TalkSettings:
     Attributes:
         driver: By name; one that needs a port.
         limits: How patient the dialog is.
+        keep_log: Keeps a recorder's own log; None where nobody wants it.
     """
 
     driver: str
     zone: ZoneInfo
     password: DevicePassword | None = None
     limits: Limits | None = None
+    keep_log: KeepLog | None = None
 
 
 class RecorderTalk:
@@ -118,11 +132,29 @@ class RecorderTalk:
                 session_number=secrets.randbelow(HIGHEST_SESSION_NUMBER + 1),
                 password=settings.password,
             )
-            result = hold_dialog(driver.open(link), around, limits=settings.limits)
+            result = hold_dialog(
+                driver.open(link),
+                around,
+                is_log_wanted=settings.keep_log is not None,
+                limits=settings.limits,
+            )
+        self._keep_log(result)
         if result.stopped is not None:
             stopped = result.stopped
             raise DialogStoppedError(f"{stopped.step.value}: {stopped.code}")
         return _told(driver.name, result, noted[0] if noted else None)
+
+    def _keep_log(self, result: DialogResult) -> None:
+        """Keep what the recorder logged; our disk, failing at it, keeps no footage from us."""
+        if self._settings.keep_log is None or result.log is None:
+            return
+        serial = "" if result.identity is None else result.identity.serial.text
+        try:
+            path = self._settings.keep_log(result.log, serial=serial, at=self._clock())
+        except OSError as error:
+            _log.warning("a recorder's log was not kept", serial=repr(serial), reason=str(error))
+        else:
+            _log.info("a recorder's log was kept", file=path.name, bytes=len(result.log.content))
 
     def _note(self, identity: RecorderIdentity | None, drift: ClockDrift) -> NotedClock:
         """Keep durably how far the clock is off; of one without a serial number, under none."""

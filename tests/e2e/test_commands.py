@@ -2,12 +2,16 @@
 
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from demo.programs import ours
 from demo.site import Registered, Site, SiteOptions
+from edge_agent.adapters.recorder_logs import RecorderLogs
+from edge_agent.drivers.driver import RecorderLog
+from protocol.identifiers import BayNumber
 from tests.drivers.program import running
 from tests.hardware.recorders import recorder
 
@@ -56,6 +60,14 @@ def test_a_dock_does_what_the_archive_asks(tmp_path: Path) -> None:
                 lit.append(charger.next_line())
             doctor = _command(site, "doctor")
             logs = _command(site, "collect-logs")
+            kept = RecorderLogs(site.journal.parent / "recorder-logs").keep(
+                RecorderLog(content="开机\r\n".encode("gbk"), is_complete=True),
+                bay=BayNumber(1),
+                serial="0000001",
+                at=datetime.now(UTC),
+            )
+            of_recorder = _command(site, "collect-logs", "--bay", "1")
+            of_none = _command(site, "collect-logs", "--bay", "2")
             again = _command(site, "rescan")
             nothing = _command(site, "rescan", "--bay", "2")
             unknown = _command(site, "doctor", dock="dock-99")
@@ -67,6 +79,8 @@ def test_a_dock_does_what_the_archive_asks(tmp_path: Path) -> None:
     assert (shown.returncode, doctor.returncode, logs.returncode) == (0, 0, 0)
     assert "good broker" in doctor.stdout
     assert '"event": "ready"' in logs.stdout
+    assert of_recorder.stdout.split() == [kept.name, "开机"]
+    assert (of_none.returncode, "E-CMD-104" in of_none.stderr) == (1, True)
     assert (again.returncode, again.stdout) == (0, "tried again: 1\n")
     assert (nothing.returncode, "E-CMD-104" in nothing.stderr) == (1, True)
     assert (unknown.returncode, "E-CMD-201" in unknown.stderr) == (1, True)

@@ -1,8 +1,10 @@
 """A bay whose recorders are talked to before they are read: real lines, simulated recorders."""
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,7 +14,8 @@ from edge_agent.adapters.bay_supervisor import BaySettings
 from edge_agent.adapters.clock_store import ClockStore
 from edge_agent.adapters.directory_presence import DirectoryPresence
 from edge_agent.adapters.presence import Presence
-from edge_agent.adapters.recorder_talk import RecorderTalk, TalkSettings
+from edge_agent.adapters.recorder_logs import RecorderLogs
+from edge_agent.adapters.recorder_talk import KeepLog, RecorderTalk, TalkSettings
 from edge_agent.adapters.talking_presence import TalkingPace, TalkingPresence
 from edge_agent.drivers.dialog import Limits
 from edge_agent.drivers.driver import DevicePassword
@@ -50,7 +53,12 @@ def recorder(bay: Bay, tmp_path: Path) -> Run:
 
 
 def talking(
-    bay: Bay, tmp_path: Path, *, password: bytes | None = None, pace: TalkingPace | None = None
+    bay: Bay,
+    tmp_path: Path,
+    *,
+    password: bytes | None = None,
+    pace: TalkingPace | None = None,
+    keep_log: KeepLog | None = None,
 ) -> BaySettings:
     """Return a bay with a serial port at a link."""
     settings = TalkSettings(
@@ -58,6 +66,7 @@ def talking(
         zone=SHANGHAI,
         password=None if password is None else DevicePassword(password),
         limits=LIMITS,
+        keep_log=keep_log,
     )
 
     def make(thread: OneThread, is_relied_on: Callable[[], bool]) -> Presence:
@@ -107,6 +116,34 @@ async def test_a_good_recorder_has_nothing_to_be_said(
             await bay.until_state(BayState.SEALED)
 
     assert not codes(await manifest(bay))
+
+
+async def test_its_own_log_is_kept(bay: Bay, recorder: Run, tmp_path: Path) -> None:
+    """Where the bay is told to ask for it; the footage is read as ever."""
+    logs = RecorderLogs(tmp_path / "logs")
+    with recorder():
+        settings = talking(bay, tmp_path, keep_log=partial(logs.keep, bay=BAY))
+        async with bay.served(settings):
+            await bay.until_state(BayState.SEALED)
+
+    kept = logs.newest(BAY)
+    assert kept is not None
+    assert kept.read_bytes() == b"power on\r\n"
+
+
+async def test_a_disk_that_takes_no_log_keeps_no_footage_from_us(
+    bay: Bay, recorder: Run, tmp_path: Path
+) -> None:
+    """Nobody repairs a recorder with footage that was not taken."""
+
+    def fail(log: object, *, serial: str, at: datetime) -> Path:  # noqa: ARG001 - as KeepLog has it
+        raise OSError(errno.ENOSPC, "no space")
+
+    with recorder():
+        async with bay.served(talking(bay, tmp_path, keep_log=fail)):
+            shown = await bay.until_state(BayState.SEALED)
+
+    assert shown.files_done == 3
 
 
 async def test_it_is_gone_when_port_and_volume_are(bay: Bay, recorder: Run, tmp_path: Path) -> None:
