@@ -38,7 +38,7 @@ check: packages-python venv-dev ## lint, format, types, import contracts, genera
 	@if [[ -x scripts/check-generated ]]; then echo "check: generated files"; scripts/check-generated; fi
 
 .PHONY: bench
-bench: packages-bench venv-dev venv-peers assets ## the measured figures beside their peers
+bench: packages-bench packages-hardware venv-dev venv-peers assets ## the measured figures beside their peers
 	@$(PY) -m bench $(ARGS)
 
 .PHONY: soak

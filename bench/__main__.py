@@ -15,6 +15,7 @@ from bench.figures import MIB, Report
 from bench.idle import measure_idle
 from bench.machine import machine, revision, tools
 from bench.page import tell, write_page
+from bench.plug import measure_plug
 from bench.results import Results, read_results, write_results
 from bench.sources import Load
 from bench.targets import SMALL, case_name
@@ -69,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--manifests", type=int, help="how many are admitted; 3000")
     parser.add_argument("--recordings", type=int, help="in the catalogue before; 1000000")
     parser.add_argument("--rounds", type=int, help="how often each is measured; 3")
-    parser.add_argument("--only", choices=["ingest", "archive", "idle"], help="only one part")
+    parser.add_argument(
+        "--only", choices=["ingest", "archive", "idle", "plug"], help="only one part"
+    )
     parser.add_argument("--dir", type=Path, help="where to work; by default beside the results")
     parser.add_argument("--write-docs", type=Path, metavar="JSON", help="measure nothing")
     return parser
@@ -83,6 +86,8 @@ def _measure(root: Path, asked: argparse.Namespace) -> Results:
     cases, report = [], Report()
     if asked.only in {None, "idle"}:
         measure_idle(report, root)
+    if asked.only in {None, "plug"}:
+        measure_plug(report)
     if asked.only in {None, "ingest"}:
         photos = asked.photos or (1_000 if quick else 10_000)
         plans = _plans(size_mib, photos, asked.rounds or (1 if quick else 3), warm_up=not quick)

@@ -8,6 +8,7 @@ from bench.admission import ADMITTED
 from bench.efficiency import best_equal, efficiency, speed_up, spread
 from bench.figures import GIB, MIB, RATIO, Figure
 from bench.idle import MEMORY, PROCESSOR, READY
+from bench.plug import FIRST_BYTE
 from bench.results import Case, Results, Series, Spread
 
 SMALL: Final = "small files"
@@ -18,7 +19,7 @@ _EFFICIENCY: Final = ((1, 0.90), (8, 0.85), (24, 0.85))
 # Single figures that a target stands beside; each is at least so much.
 _FIGURES: Final = {UPLOAD: 0.85, ADMITTED: 2_000.0}
 # Likewise, each at most so much; the memory is 80 MB.
-_AT_MOST: Final = {READY: 1.0, MEMORY: 76.3, PROCESSOR: 5.0}
+_AT_MOST: Final = {READY: 1.0, MEMORY: 76.3, PROCESSOR: 5.0, FIRST_BYTE: 2.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
