@@ -1,7 +1,7 @@
 """How soon the first byte of a recorder is copied, on a real kernel with real USB, in QEMU.
 
-Every instruction there is emulated, some twenty times slower than on a dock's own processor: what is
-measured is an upper bound, as the time that passes beyond the kernel's own enumeration.
+Every instruction there is emulated, some twenty times slower than on a dock's own processor: what
+is measured is an upper bound, as the time that passes beyond the kernel's own enumeration.
 """
 
 import sys
