@@ -85,13 +85,19 @@ PACKAGES: Final = (
         entries={
             "edge-agent": "edge_agent.cli",
             "edge-mount": "edge_agent.mount_cli",
+            "edge-guard": "edge_agent.guard_cli",
             "recorder-simulator": "recorder_simulator.cli",
             "charger-simulator": "recorder_simulator.charger_cli",
         },
         without=("server_agent",),
-        depends=(*_COMMON, "libudev1", "udev", "util-linux"),
+        depends=(*_COMMON, "libudev1", "nftables", "udev", "util-linux"),
         recommends=("smartmontools",),
-        units=("edge-agent.service", "edge-mount.service", "bayward-provision@.service"),
+        units=(
+            "edge-agent.service",
+            "edge-guard.service",
+            "edge-mount.service",
+            "bayward-provision@.service",
+        ),
         files={
             "systemd/59-bayward.rules": "usr/lib/udev/rules.d/59-bayward.rules",
             "systemd/bayward-edge.sysusers.conf": "usr/lib/sysusers.d/bayward-edge.conf",

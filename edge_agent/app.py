@@ -36,6 +36,7 @@ from edge_agent.adapters.disk_word import DISK_FULL, disk_failure, is_full
 from edge_agent.adapters.eraser import Eraser
 from edge_agent.adapters.examining import Examination
 from edge_agent.adapters.freeing import Freeing
+from edge_agent.adapters.guard_link import GuardLink, Isolated
 from edge_agent.adapters.instance_lock import hold_lock
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.latest import Latest
@@ -164,14 +165,18 @@ class _Agent:
     async def run(self, config: EdgeConfig) -> None:
         """Do everything, until cancelled."""
         running = {
-            "uplink": self.uplink.run,
-            "uploads": self.uploads.run,
+            # What talks is silent while the rule is broken; footage is taken as ever.
+            "uplink": lambda: self.world.isolated.while_kept(self.uplink.run),
+            "uploads": lambda: self.world.isolated.while_kept(self.uploads.run),
             "ingest": self._ingest,
             "ballast": self._keep_ballast,
             "disk": lambda: self.watch.run(self.world.notices),
             "doctor": self.tools.check_up.run,
             "commands": self.tools.commands.run,
         }
+        if config.guard is not None:
+            link = GuardLink(config.guard.socket, self.world.isolated, self.world.notices)
+            running["guard"] = link.run
         if self.tools.lights.are_any:
             running["lights"] = self.tools.lights.run
         if config.storage.free_after_receipt:
@@ -242,6 +247,7 @@ class _World:
     client: TusClient
     registry: RegistryBook
     archive_keys: Mapping[KeyId, VerifyingKey]
+    isolated: Isolated
 
 
 @contextlib.asynccontextmanager
@@ -278,6 +284,7 @@ async def _assemble(config: EdgeConfig) -> AsyncIterator[_Agent]:
             client=client,
             registry=RegistryBook(await store.registry()),
             archive_keys=archive_keys,
+            isolated=Isolated(),
         )
         yield _wire(config, world)
 
@@ -287,6 +294,7 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
     vitals = Vitals(
         dock=dock, bays=len(config.bays), clock=utc_now, free_bytes=world.staging.free_bytes
     )
+    world.isolated.shows_at(vitals)
     vitals.registry_version = registry.current.version if registry.current else 0
     board = empty_board(config, dock)
     uploads = _upload_queue(config, world, board, vitals)
@@ -437,6 +445,7 @@ def _docking_ports(
         mint=_mint,
         allotments=Allotments(kept_for_marked_bytes=config.storage.kept_for_marked_bytes),
         on_sealed=on_sealed,
+        isolation=lambda: world.isolated.isolation,
     )
 
 

@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 from msgspec import Meta, Struct, field
 
 from edge_agent.errors import EdgeError, ProfileError
+from edge_agent.guard_config import GuardTable
 from edge_agent.ingest.copying import CHECKPOINT_BYTES
 from edge_agent.ingest.profile import Profile, parse_profile
 from edge_agent.mount_config import MountTable, PortList
@@ -179,6 +180,7 @@ class EdgeConfig(_Table, frozen=True, kw_only=True):
     uplink: UplinkTable = field(default_factory=UplinkTable)
     mount: MountTable = field(default_factory=MountTable)
     lights: Lights = field(default_factory=Lights)
+    guard: GuardTable | None = None
     log: Log = field(default_factory=Log)
 
 

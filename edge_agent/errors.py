@@ -307,6 +307,13 @@ class ChargerFailedError(LightsError):
     code = "E-LGT-102"
 
 
+class GuardError(EdgeError):
+    """The no-internet rule cannot be looked after."""
+
+    code = "E-ISO-109"
+    retry = Retry.SOON
+
+
 class ProvisioningError(EdgeError):
     """Base of what keeps a USB key from making this machine a dock."""
 

@@ -161,7 +161,7 @@ async def seal(
             recorder_time=None if told is None else told.recorder_time,
             drift_ms=None if told is None else told.drift_ms,
         ),
-        isolation=settings.isolation,
+        isolation=ports.isolation(),
         evidence_level=settings.evidence_level,
         agent=settings.agent,
         docked_at=docked_at,

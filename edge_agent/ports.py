@@ -151,6 +151,11 @@ def _nothing() -> None:
     """Tell nobody."""
 
 
+def _not_enforced() -> Isolation:
+    """Without a guard nobody knows."""
+    return Isolation.NOT_ENFORCED
+
+
 class FindRecorder(Protocol):
     """Looks a recorder up in the site's registry, as Registry.find_recorder does."""
 
@@ -173,6 +178,8 @@ class DockingPorts:
             here was cut short.
         allotments: The room on our disk that they were given.
         on_sealed: Called when a docking that goes on has put manifests into the outbox.
+        isolation: How the dock stands with the no-internet rule; one that was broken while a
+            recorder was read says so when its manifest is sealed.
     """
 
     journal: DockingJournal
@@ -186,6 +193,7 @@ class DockingPorts:
     live: set[DockingId] = field(default_factory=set)
     allotments: Allotments = field(default_factory=Allotments)
     on_sealed: Callable[[], None] = _nothing
+    isolation: Callable[[], Isolation] = _not_enforced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +215,6 @@ class DockingSettings:
     profiles: tuple[Profile, ...]
     evidence_level: EvidenceLevel = EvidenceLevel.L2
     with_sm3: bool = False
-    isolation: Isolation = Isolation.NOT_ENFORCED
     checkpoint_bytes: int = CHECKPOINT_BYTES
     small_bytes: int = SMALL_BYTES
     limits: Limits = field(default_factory=Limits)

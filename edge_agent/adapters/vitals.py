@@ -14,6 +14,7 @@ from edge_agent.adapters.latest import Latest
 from edge_agent.adapters.notice_store import Clock
 from edge_agent.adapters.outbox_store import OutboxCounts
 from protocol.identifiers import DockId
+from protocol.manifest import Isolation
 from protocol.messages import Count, DockStatus, DoctorReport, Metrics
 
 AGENT: Final = f"edge-agent {metadata.version('bayward')}"
@@ -42,6 +43,7 @@ class Vitals:
         connected_since: None without a connection to the broker.
         problem: Why there is no connection, or what the broker refused.
         report: What the dock found when it looked at itself last.
+        isolation: How it stands with the no-internet rule.
         touched: Set by `touch`: something in the status may have changed.
     """
 
@@ -54,6 +56,7 @@ class Vitals:
         self.connected_since: datetime | None = None
         self.problem: str | None = None
         self.report: DoctorReport | None = None
+        self.isolation = Isolation.NOT_ENFORCED
         self.touched = asyncio.Event()
         self._dock = dock
         self._bays = bays
@@ -81,6 +84,7 @@ class Vitals:
             since=self.connected_since or self._clock(),
             agent=AGENT,
             bays=self._bays,
+            isolation=self.isolation,
         )
 
     def metrics(self) -> Metrics:

@@ -26,7 +26,7 @@ REQUIRED: Final = {
 
 
 # Of ten, by systemd's own count. edge-mount mounts in the machine's own namespace: see its unit.
-MOST_EXPOSED: Final = dict.fromkeys(UNITS, 2.0) | {"edge-mount": 4.0}
+MOST_EXPOSED: Final = dict.fromkeys(UNITS, 2.0) | {"edge-guard": 2.0, "edge-mount": 4.0}
 
 
 def read_service(name: str) -> configparser.SectionProxy:
@@ -90,6 +90,17 @@ def test_edge_mount_may_mount_and_reaches_no_network() -> None:
     assert set(service["capabilityboundingset"].split()) == {"CAP_SYS_ADMIN", "CAP_CHOWN"}
     assert service["restrictaddressfamilies"] == "AF_UNIX"
     assert (service["ipaddressdeny"], service["devicepolicy"]) == ("any", "closed")
+
+
+def test_edge_guard_may_do_nothing_but_guard() -> None:
+    """One capability, no address, and its table is loaded before the network comes up."""
+    service = read_service("edge-guard")
+    unit = (ROOT / "systemd/edge-guard.service").read_text(encoding="utf-8")
+
+    assert service["capabilityboundingset"] == "CAP_NET_ADMIN"
+    assert service["ipaddressdeny"] == "any"
+    assert service["restrictaddressfamilies"].split() == ["AF_UNIX", "AF_NETLINK"]
+    assert "Before=network-pre.target" in unit
 
 
 # What the kernel calls them, and the drivers without which it knows no such name.

@@ -112,6 +112,8 @@ class Machine:
             *("-chardev", f"socket,id=line,path={line},server=on,wait=off"),
             *("-device", "virtserialport,chardev=line,name=line"),
             *("-device", "qemu-xhci,id=usb,p2=8,p3=8"),
+            # What a network adapter may be plugged into: a switch that leads nowhere.
+            *("-netdev", "hubport,id=rogue,hubid=1"),
             *drives,
         ]
         self._log = (folder / "qemu.log").open("ab")

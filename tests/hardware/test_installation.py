@@ -291,6 +291,37 @@ def test_recorders_are_erased(made: Made, station: Station, tmp_path: Path) -> N
     assert names_on(card) == []
 
 
+def test_the_no_internet_rule(station: Station) -> None:
+    """Set up as docs/no-internet.md says, it holds; a network adapter at USB is shut."""
+    station.until_active()
+    machine = station.machine
+    machine.sh(
+        'printf \'[guard]\\ninterfaces = ["eth0"]\\nnetworks = ["192.168.10.0/24"]\\n\''
+        " >>/etc/bayward/edge.toml; rm -f /etc/resolv.conf"
+    )
+    [set_up] = commands("Set it up", page="no-internet.md")
+    station.do(set_up, version=OLD)
+    held = machine.until("edge-guard status")
+    machine.until("server-agent command --dock dock-01 doctor")
+    machine.plug_device("usb-net", "6", netdev="rogue")
+    found = machine.until("ls -d /sys/class/net/[ew]*").strip().rpartition("/")[2]
+    flags = f"/sys/class/net/{found}/flags"  # a bare Debian has no ip(8)
+    machine.sh(f"echo 0x1003 >{flags}")
+    machine.until(f"edge-guard status | grep {found}")
+    is_up = int(machine.sh(f"cat {flags}"), 16) & 1
+    machine.switch_off()
+    station.power_on()
+    station.until_active(("edge-guard", *AGENTS))
+    order = station.machine.sh(
+        "nft list table inet bayward_guard; systemctl show -P Before edge-guard"
+    )
+
+    assert held.startswith("holding")
+    assert not is_up
+    assert "policy drop" in order
+    assert "network-pre.target" in order
+
+
 def test_passwords_and_backups(made: Made, station: Station, tmp_path: Path) -> None:
     """What else docs/operations.md says: a sealed password, a copy of all that is verified."""
     station.until_active()

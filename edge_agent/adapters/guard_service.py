@@ -1,0 +1,218 @@
+"""edge-guard at work: it keeps the table, looks again at every change, and tells who listens."""
+
+import errno
+import os
+import selectors
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Final, cast
+
+import structlog
+
+from edge_agent.adapters.net_facts import NetFacts
+from edge_agent.adapters.nft_table import NftTable
+from edge_agent.errors import GuardError
+from edge_agent.guard.breaches import Breach, Kind, breaches
+from edge_agent.guard.messages import Word, encode, word_of
+from edge_agent.guard.policy import Policy
+from edge_agent.guard.state import Watch, after_look, begin
+
+# <linux/netlink.h>, <linux/rtnetlink.h>, <linux/netfilter/nfnetlink.h>
+_SOL_NETLINK: Final = 270
+_ADD_MEMBERSHIP: Final = 1
+_NETLINK_ROUTE: Final = 0
+_NETLINK_NETFILTER: Final = 12
+# Links, addresses and routes of both families; rules.
+_HINTS: Final = ((_NETLINK_ROUTE, (1, 5, 7, 9, 11)), (_NETLINK_NETFILTER, (7,)))
+# A change of which no word came is seen after so long.
+_LOOK_EVERY_S: Final = 1.0
+_MOST_LISTENERS: Final = 16
+
+_log = structlog.get_logger(__name__)
+
+
+class Guard:
+    """Looks, shuts, and remembers how it stands; blocking."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        table: NftTable,
+        network: NetFacts,
+        *,
+        clock: Callable[[], datetime],
+        enforced: bool = True,
+    ) -> None:
+        """Change nothing yet; with *enforced* False it never does."""
+        self._policy = policy
+        self._table = table
+        self._network = network
+        self._clock = clock
+        self._enforced = enforced
+        self._watch = begin(clock())
+        self._sha256: str | None = None
+        self._troubles: set[Breach] = set()
+
+    @property
+    def watch(self) -> Watch:
+        """How it stands."""
+        return self._watch
+
+    @property
+    def word(self) -> Word:
+        """The same, as it is told."""
+        return word_of(self._watch, enforced=self._enforced, table_sha256=self._sha256)
+
+    def load(self) -> None:
+        """Put the table into the kernel.
+
+        Raises:
+            GuardError: The kernel did not take it.
+        """
+        if self._enforced:
+            self._sha256 = self._table.load()
+
+    def look(self) -> bool:
+        """Look at everything, shut what breaks the rule; return whether it stands otherwise now."""
+        found = left = self._breaches()
+        if self._enforced and found:
+            for breach in found:
+                self._shut(breach)
+            left = self._breaches()
+        for breach in set(found) - set(self._watch.open_):
+            _log.warning("the rule is broken", code=breach.kind.value, text=breach.text)
+        before = self._watch
+        self._watch = after_look(before, found=found, left=left, now=self._clock())
+        if self._watch.isolation is not before.isolation:
+            _log.warning("isolation", state=self._watch.isolation.value)
+        return self._watch != before
+
+    def _breaches(self) -> tuple[Breach, ...]:
+        unseen: list[Breach] = []
+        is_ours = True
+        if self._enforced:
+            try:
+                is_ours = self._table.is_ours()
+            except GuardError as error:
+                unseen.append(Breach(kind=Kind.CANNOT_LOOK, subject="nftables", text=str(error)))
+        return (*unseen, *breaches(self._policy, self._network.look(is_table_ours=is_ours)))
+
+    def _shut(self, breach: Breach) -> None:
+        if breach.kind is Kind.TABLE_CHANGED:
+            try:
+                self._sha256 = self._table.load()
+            except GuardError as error:
+                _log.error("the table cannot be loaded", reason=str(error))
+        else:
+            self._network.shut(breach)
+
+
+class GuardService:
+    """Runs a guard, and has who connects to its socket told how it stands."""
+
+    def __init__(self, guard: Guard, path: Path, *, reader_gid: int | None) -> None:
+        """Listen at *path*; users of the group *reader_gid* may connect, and only listen.
+
+        Raises:
+            OSError: It cannot be bound.
+        """
+        self._guard = guard
+        self._listeners: set[socket.socket] = set()
+        self._selector = selectors.DefaultSelector()
+        self._stopping = False
+        self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        path.unlink(missing_ok=True)
+        self._door.bind(str(path))
+        if reader_gid not in {None, os.getegid()}:
+            os.chown(path, -1, reader_gid)
+        path.chmod(0o660)
+        self._door.listen(_MOST_LISTENERS)
+        self._door.setblocking(False)  # noqa: FBT003 - socket's own signature
+        self._selector.register(self._door, selectors.EVENT_READ)
+        self._hints = _hint_sockets()
+        for hint in self._hints:
+            self._selector.register(hint, selectors.EVENT_READ)
+
+    def run(self, *, alive: Callable[[], None]) -> None:
+        """Look until `stop`; *alive* is called after each look."""
+        try:
+            while not self._stopping:
+                if self._guard.look():
+                    self._tell_all()
+                alive()
+                self._wait()
+        finally:
+            for one in (*self._listeners, self._door, *self._hints):
+                one.close()
+            self._selector.close()
+
+    def stop(self) -> None:
+        """End `run` within a second; may be called from a signal's handler."""
+        self._stopping = True
+
+    def _wait(self) -> None:
+        """Return when something has changed, somebody came, or a while has passed."""
+        for key, _ in self._selector.select(_LOOK_EVERY_S):
+            if key.fileobj is self._door:
+                self._welcome()
+            elif key.fileobj in self._hints:
+                _drain(key.fileobj)
+            else:  # a listener has nothing to say: it left
+                self._drop(cast("socket.socket", key.fileobj))
+
+    def _welcome(self) -> None:
+        with suppress(BlockingIOError):
+            listener, _ = self._door.accept()
+            listener.setblocking(False)  # noqa: FBT003 - likewise
+            if len(self._listeners) >= _MOST_LISTENERS:
+                listener.close()
+                return
+            self._listeners.add(listener)
+            self._selector.register(listener, selectors.EVENT_READ)
+            self._tell(listener, encode(self._guard.word))
+
+    def _tell_all(self) -> None:
+        line = encode(self._guard.word)
+        for listener in list(self._listeners):
+            self._tell(listener, line)
+
+    def _tell(self, listener: socket.socket, line: bytes) -> None:
+        try:
+            sent = listener.send(line)
+        except OSError:
+            sent = 0
+        if sent != len(line):
+            self._drop(listener)  # it connects again, and is told all
+
+    def _drop(self, listener: socket.socket) -> None:
+        self._listeners.discard(listener)
+        self._selector.unregister(listener)
+        listener.close()
+
+
+def _hint_sockets() -> list[socket.socket]:
+    """Return sockets that become readable when something of the network or the rules changes."""
+    made = []
+    for family, groups in _HINTS:
+        hint = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, family)
+        hint.bind((0, 0))
+        for group in groups:
+            hint.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+        made.append(hint)
+    return made
+
+
+def _drain(hint: socket.socket) -> None:
+    """Take what came: what it says is looked at anew anyway, also where some was lost."""
+    while True:
+        try:
+            if not hint.recv(65_536):
+                return
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise

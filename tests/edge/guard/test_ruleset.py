@@ -1,0 +1,202 @@
+"""The table of nftables, in a real kernel: it does what the policy says, whatever is sent."""
+
+import ipaddress
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge_agent.guard.policy import Packet, Peer, Policy, Transport, decide
+from edge_agent.guard.ruleset import as_nftables
+from tests.simulators.lan import (
+    ARCHIVE,
+    ARCHIVE6,
+    DOCK,
+    DOCK6,
+    INTERNET,
+    INTERNET6,
+    LAN,
+    LAN6,
+    Lan,
+    lan,
+)
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root has namespaces of its own"),
+]
+
+ADDRESSES = [ipaddress.ip_address(one) for one in (ARCHIVE, ARCHIVE6, INTERNET, INTERNET6)]
+NEAR = [ipaddress.ip_address(one) for one in ("192.168.10.9", "fd00:10::9", "fe80::9", "ff02::1")]
+PORTS = (22, 53, 123, 443, 8883, 65535)
+OURS = {4: ipaddress.ip_address(DOCK), 6: ipaddress.ip_address(DOCK6)}
+POLICY = Policy(
+    interfaces=("eth0",),
+    networks=(ipaddress.ip_network(LAN), ipaddress.ip_network(LAN6)),
+    peers=(
+        Peer(name="broker", address=ipaddress.ip_address(ARCHIVE), port=8883),
+        Peer(name="archive", address=ipaddress.ip_address(ARCHIVE), port=8443),
+        Peer(name="archive", address=ipaddress.ip_address(ARCHIVE6), port=8443),
+    ),
+)
+
+
+@dataclass
+class Sender:
+    """Sends from the dock, under any rules."""
+
+    process: "subprocess.Popen[str]"
+
+    def send(self, policy: Policy, packets: Sequence[Packet]) -> list[bool]:
+        """Return which of them the kernel let out."""
+        asked = {"rules": as_nftables(policy), "packets": [_as_json(one) for one in packets]}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.flush()
+        told: list[bool] = json.loads(self.process.stdout.readline())
+        return told
+
+
+def _as_json(packet: Packet) -> dict[str, Any]:
+    return asdict(packet) | {
+        "source": str(packet.source),
+        "destination": str(packet.destination),
+        "transport": packet.transport.value,
+    }
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Lan]:
+    with lan() as made:
+        made.plug("wlan0")
+        made.dock.ip("address add 192.168.77.7/24 dev wlan0")
+        for family in ("", "-6 "):
+            made.dock.ip(f"{family}route add default dev wlan0 metric 9000")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def sender(site: Lan) -> Iterator[Sender]:
+    command = site.dock.enter(sys.executable, "-m", "tests.simulators.raw_packets")
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield Sender(process)
+        process.kill()
+
+
+_PEERS = st.builds(
+    Peer,
+    name=st.just("peer"),
+    address=st.sampled_from([*ADDRESSES, *NEAR[:2]]),
+    port=st.sampled_from(PORTS),
+    transport=st.sampled_from([Transport.TCP, Transport.UDP]),
+)
+_POLICIES = st.builds(
+    Policy,
+    interfaces=st.sampled_from([("eth0",), ("wlan0",), ("eth0", "wlan0"), ("eth7",)]),
+    networks=st.sampled_from(
+        [(ipaddress.ip_network(LAN),), (ipaddress.ip_network(LAN), ipaddress.ip_network(LAN6))]
+    ),
+    peers=st.lists(_PEERS, max_size=4).map(tuple),
+    ssh_from=st.none() | st.sampled_from(NEAR[:2]),
+)
+
+
+@st.composite
+def _packets(draw: st.DrawFn) -> Packet:
+    destination = draw(st.sampled_from([*ADDRESSES, *NEAR]))
+    four = [Transport.TCP, Transport.UDP, Transport.OTHER]
+    kinds = list(Transport) if destination.version == 6 else four
+    transport = draw(st.sampled_from(kinds))
+    has_ports = transport in {Transport.TCP, Transport.UDP}
+    return Packet(
+        is_outgoing=True,
+        interface=draw(st.sampled_from(["eth0", "wlan0"])),
+        source=OURS[destination.version],
+        destination=destination,
+        transport=transport,
+        source_port=draw(st.sampled_from(PORTS)) if has_ports else 0,
+        destination_port=draw(st.sampled_from(PORTS)) if has_ports else 0,
+        icmp6_type=draw(st.sampled_from([1, 128, 133, 134, 135, 136, 143]))
+        if transport is Transport.ICMP6
+        else 0,
+    )
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(policy=_POLICIES, packets=st.lists(_packets(), min_size=1, max_size=30))
+def test_the_kernel_and_the_policy_agree(
+    sender: Sender, policy: Policy, packets: list[Packet]
+) -> None:
+    """For any configuration and any packet that a program with all rights sends."""
+    assert sender.send(policy, packets) == [decide(policy, one).passes for one in packets]
+
+
+def test_nothing_reaches_the_internet(site: Lan, sender: Sender) -> None:
+    """By any protocol, family, port or interface; what is meant for the archive does."""
+    some = Packet(
+        is_outgoing=True,
+        interface="eth0",
+        source=OURS[4],
+        destination=ipaddress.ip_address(INTERNET),
+        transport=Transport.TCP,
+        source_port=40_000,
+        destination_port=443,
+    )
+    six = replace(some, source=OURS[6], destination=ipaddress.ip_address(INTERNET6))
+    away = [
+        replace(one, transport=transport, destination_port=port, interface=interface)
+        for one in (some, six)
+        for transport in (Transport.TCP, Transport.UDP, Transport.OTHER)
+        for port in (22, 53, 80, 123, 443, 853, 8443, 8883)
+        for interface in ("eth0", "wlan0")
+    ]
+    before = site.heard("internet"), site.heard("archive")
+
+    sent = sender.send(POLICY, away)
+    to_archive = replace(some, destination=ipaddress.ip_address(ARCHIVE), destination_port=8883)
+    [arrived] = sender.send(POLICY, [to_archive])
+
+    assert not any(sent)
+    assert arrived
+    assert site.heard("internet") == before[0]
+    assert site.heard("archive") > before[1]
+
+
+def test_without_the_table_they_would(site: Lan, sender: Sender) -> None:
+    """What counts counts: the same packets arrive where nothing keeps them."""
+    packet = Packet(
+        is_outgoing=True,
+        interface="eth0",
+        source=OURS[4],
+        destination=ipaddress.ip_address(INTERNET),
+        transport=Transport.UDP,
+        source_port=40_000,
+        destination_port=53,
+    )
+    before = site.heard("internet")
+    everything = replace(
+        POLICY,
+        peers=(
+            Peer(
+                name="a mistake",
+                address=ipaddress.ip_address(INTERNET),
+                port=53,
+                transport=Transport.UDP,
+            ),
+        ),
+    )
+
+    assert sender.send(everything, [packet]) == [True]
+    assert site.heard("internet") == before + 1
