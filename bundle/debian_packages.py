@@ -10,7 +10,14 @@ from bundle.steps import Bundle, empty_folder, run
 # As apt tells what it would do.
 _INSTALLED: Final = re.compile(r"^Inst (\S+) \((\S+) ", re.MULTILINE)
 # What ours depend on and recommend; apt finds what those need in turn.
-_WANTED: Final = ("python3.11", "libstdc++6", "libudev1", "mosquitto", "smartmontools")
+_WANTED: Final = (
+    "python3.11",
+    "libstdc++6",
+    "libudev1",
+    "mosquitto",
+    "nftables",
+    "smartmontools",
+)
 
 
 def fetched_packages(bundle: Bundle, architecture: str) -> Path:

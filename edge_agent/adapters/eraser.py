@@ -5,10 +5,12 @@ signed words. What it is asked for, and what came of it, stands in the journal.
 """
 
 import asyncio
+import json
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -17,9 +19,10 @@ import structlog
 
 from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.notice_store import Clock, unix_ms
+from edge_agent.adapters.outbox_store import BYTES_GONE, RECEIPT_FORGOTTEN
 from edge_agent.adapters.proof_file import write_envelope
 from edge_agent.adapters.registry_book import RegistryBook
-from edge_agent.mounting.errors import MountServiceError
+from edge_agent.mounting.errors import ArchiveForgotError, EraseFailedError, MountServiceError
 from edge_agent.mounting.messages import Erased, Progress, Reply
 from edge_agent.ports import DockingOutcome
 from protocol.identifiers import BayNumber, DockingId, ManifestId
@@ -102,8 +105,16 @@ class Eraser:
         if outcome.docking_id is None:
             raise ValueError("a docking that was not begun")
         manifest_ids = sorted(outcome.known_manifest_ids - set(outcome.manifest_ids))
+        all_ids = (*manifest_ids, *outcome.manifest_ids)
+        if await self._is_any_forgotten(all_ids):
+            text = "the archive has lost manifests or files since it gave receipts for them"
+            return Erasure(erased=Erased(), problem=(ArchiveForgotError.code, text))
         with await asyncio.to_thread(_nameless_file, self._folder) as file:
-            version = await self._write_proof(file, (*manifest_ids, *outcome.manifest_ids))
+            try:
+                version = await self._write_proof(file, all_ids)
+            except OSError as error:
+                text = f"the dock's own disk: {error.strerror}"
+                return Erasure(erased=Erased(), problem=(EraseFailedError.code, text))
             erasure_id = await self._note_begin(outcome.docking_id, version)
             asked = partial(self._clients[bay].erase, outcome.docking_id, file.fileno())
             reply = await _until_gone(asked, gone, show)
@@ -119,6 +130,27 @@ class Eraser:
             problem=problem,
         )
         return Erasure(erased=erased, problem=problem)
+
+    async def _is_any_forgotten(self, manifest_ids: tuple[ManifestId, ...]) -> bool:
+        """Return whether one of the receipts is older than the archive's last loss.
+
+        An archive that was set back to an older state asks again for what it had: whether it has
+        the rest is known from receipts that it gave after that, and from no other ones.
+        """
+        async with self._journal.transaction() as connection:
+            told = await connection.execute_fetchall(
+                "SELECT json_extract(CAST(payload AS TEXT), '$.raised_at') FROM alert"
+                " WHERE json_extract(CAST(payload AS TEXT), '$.code') IN (?, ?)",
+                (RECEIPT_FORGOTTEN, BYTES_GONE),
+            )
+            lost_at_ms = max((unix_ms(datetime.fromisoformat(at)) for (at,) in told), default=-1)
+            rows = await connection.execute_fetchall(
+                "SELECT count(*) FROM manifest JOIN json_each(?) ON value = manifest_id"
+                " WHERE receipted_at_ms <= ? OR EXISTS (SELECT 1 FROM file"
+                "  WHERE file.manifest_id = manifest.manifest_id AND file.state = 'claimed')",
+                (json.dumps(manifest_ids), lost_at_ms),
+            )
+        return any(count for (count,) in rows)
 
     async def _write_proof(self, file: BinaryIO, manifest_ids: tuple[ManifestId, ...]) -> int:
         """Write the registry, and manifests with their receipts; return the registry's version."""

@@ -269,8 +269,10 @@ class OutboxStore:
             return Effect(decision=verdict, uploads=await self._uploads(known, verdict.missing))
         if isinstance(verdict, Receipted):
             await self._note_archived(known)
+        if isinstance(verdict, Receipted):
+            await self._keep_receipt(known, untrusted)
         if isinstance(verdict, Receipted) and known.state is not ManifestState.RECEIPTED:
-            return Effect(decision=verdict, docking=await self._note_receipt(known, untrusted))
+            return Effect(decision=verdict, docking=await self._note_receipt(known))
         return Effect(decision=verdict)
 
     async def _note_refusal(self, refused: Refused, known: KnownManifest) -> None:
@@ -318,14 +320,15 @@ class OutboxStore:
             (known.manifest_id,),
         )
 
-    async def _note_receipt(
-        self, known: KnownManifest, untrusted: bytes
-    ) -> ReceiptedDocking | None:
-        connection = self._journal.connection
-        await connection.execute(
+    async def _keep_receipt(self, known: KnownManifest, untrusted: bytes) -> None:
+        """Keep the newest one: an archive that lost something gives another when it is whole."""
+        await self._journal.connection.execute(
             "UPDATE manifest SET receipt = ?, receipted_at_ms = ? WHERE manifest_id = ?",
             (untrusted, unix_ms(self._clock()), known.manifest_id),
         )
+
+    async def _note_receipt(self, known: KnownManifest) -> ReceiptedDocking | None:
+        connection = self._journal.connection
         rows = await connection.execute_fetchall(
             "UPDATE docking SET state = 'receipted' WHERE state = 'sealed' AND docking_id ="
             " (SELECT docking_id FROM manifest WHERE manifest_id = ?) AND NOT EXISTS ("

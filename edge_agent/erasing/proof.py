@@ -121,17 +121,20 @@ class Proof:
             NotArchivedError: There is something else than the docking found, or something less.
         """
         found: list[Due] = []
-        missing = len(self._named)
+        missing = set(self._named)
         for entry in listing:
             if entry.kind is EntryKind.DIRECTORY:
                 continue
             sha256s = self._contents_of(entry)
-            missing -= bool(sha256s)
+            if sha256s and entry.path not in missing:
+                raise NotArchivedError(f"{entry.path!r} is there twice")
+            missing.discard(entry.path)
             if sha256s and self._is_due(sha256s, archived_before):
                 due = Due(path=entry.path, size_bytes=entry.size_bytes, sha256s=sha256s)
                 found.append(due)
         if missing:
-            raise NotArchivedError(f"{missing} files are gone that were there when it was docked")
+            text = f"{len(missing)} files are gone that were there when it was docked"
+            raise NotArchivedError(text)
         return tuple(sorted(found, key=lambda one: one.path))
 
     def _contents_of(self, entry: RawEntry) -> tuple[str, ...]:

@@ -77,6 +77,13 @@ class MayNotEraseError(MountError):
     retry = Retry.NEVER
 
 
+class ArchiveForgotError(MountError):
+    """The archive has lost something since it gave its receipts: they prove nothing any more."""
+
+    code = "E-MNT-113"
+    retry = Retry.NEXT_DOCKING
+
+
 class EraseFailedError(MountError):
     """A recorder's footage could not be erased, or not all of it; everything is archived."""
 

@@ -325,6 +325,7 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-MNT-109": N_("Not erased: the receipts could not be proved to the dock's own service"),
         "E-MNT-110": N_("Not erased: something on the recorder is not archived. Dock it again"),
         "E-MNT-111": N_("Not erased: this dock is not set up to erase recorders"),
+        "E-MNT-113": N_("Not erased: the archive has lost something. Keep the recorder as it is"),
         "E-MNT-112": N_("Not erased, or not all of it: everything is archived"),
         "E-ISO-101": N_("The dock's rules against the internet were changed: they were put back"),
         "E-ISO-102": N_("The dock had a way to another network: it was closed"),

@@ -10,6 +10,8 @@ import pytest
 
 from edge_agent.adapters.directory_volume import DirectoryVolume
 from edge_agent.adapters.eraser import Eraser
+from edge_agent.adapters.notice_store import Notice
+from edge_agent.adapters.outbox_store import BYTES_GONE, RECEIPT_FORGOTTEN
 from edge_agent.ingest.volume import RawEntry
 from edge_agent.mounting.messages import Erased, Reply
 from protocol.identifiers import BayNumber
@@ -152,6 +154,29 @@ async def test_what_cannot_be_erased_may_be_taken_all_the_same(bay: Bay) -> None
     assert (released.problem, released.problem_text) == (reply.code, reply.text)
     assert [alert.code for alert in await bay.alerts()] == [reply.code]
     assert await erasures(bay) == [(released.docking_id, 2, 1, 0, 0, "E-MNT-110")]
+
+
+@pytest.mark.parametrize("code", [RECEIPT_FORGOTTEN, BYTES_GONE])
+async def test_an_archive_that_lost_something_is_not_believed(bay: Bay, code: str) -> None:
+    """Its older receipts prove nothing any more; what it gives a receipt for later does."""
+    client = FakeEraseClient()
+    await use(bay, client)
+    dock_recorder(bay.folder)
+    async with bay.served():
+        await bay.until_state(BayState.SEALED)
+        await bay.receipt(1)
+        await bay.until_state(BayState.RELEASABLE)
+        asked = len(client.asked)
+        pulled = pull_recorder(bay.folder)
+        await bay.until_state(BayState.EMPTY)
+        await bay.notices.raise_alert(Notice(code=code, text="set back", facts={}))
+        pulled.rename(bay.folder)
+        await bay.receipt_when_sealed(2)
+        released = await bay.until(lambda shown: shown.problem is not None)
+
+    assert asked == 1
+    assert (released.state, released.problem) == (BayState.RELEASABLE, "E-MNT-113")
+    assert len(client.asked) == 1
 
 
 async def test_a_recorder_that_leaves_meanwhile(bay: Bay) -> None:

@@ -117,6 +117,14 @@ def test_what_is_no_file_stops_it(kind: EntryKind) -> None:
         proof.due([*listing(CLIPS), strange], LATER)
 
 
+def test_a_path_that_is_listed_twice_stops_it() -> None:
+    """A folder of the first volume that is called like the second one: which is which?"""
+    proof = proof_of(with_receipt(manifest_of(CLIPS)))
+
+    with pytest.raises(NotArchivedError, match="twice"):
+        proof.due([*listing(CLIPS), *listing(CLIPS)], LATER)
+
+
 def test_an_empty_file_stays_and_stops_nothing() -> None:
     """Its name is all there is of it, and a manifest has it; filled since, it stops everything."""
     empty = NotTaken(name=name_of(b"EMPTY.MP4"), code=FindingCode.EMPTY_FILE, size_bytes=0)
