@@ -208,6 +208,7 @@ def _run(_options: argparse.Namespace, config: GuardConfig, policy: Policy) -> i
         enforced=not config.guard.dry_run,
     )
     guard.load()
+    guard.look()
     config.guard.socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     service = GuardService(guard, config.guard.socket, reader_gid=_group())
 

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
+from edge_agent.adapters.guard_link import read_word
 from edge_agent.adapters.journal import VERSION
 from edge_agent.adapters.presences import check_drivers
 from edge_agent.adapters.usb_tree import UsbTree
@@ -33,9 +34,11 @@ from edge_agent.doctor.verdicts import (
     Verdict,
     about_certificate,
     about_clock,
+    about_isolation,
     about_ports,
     about_space,
 )
+from edge_agent.errors import GuardError
 from edge_agent.mounting.port_paths import PortPath
 from protocol.messages import Health
 from runtime.tls import client_context
@@ -81,7 +84,7 @@ class Examination:
         if any(bay.source == "usb" for bay in config.bays):
             yield "bay map", lambda: _ports(config, UsbTree())
             yield "edge-mount", lambda: _edge_mount(config.mount.socket)
-        yield "no-internet guard", _guard
+        yield "no-internet guard", lambda: _guard(config)
 
 
 def _bounded(subject: str, look: Look, patience_s: float) -> Verdict:
@@ -292,10 +295,23 @@ def _edge_mount(path: Path) -> Verdict:
     return Verdict(subject="edge-mount", health=Health.GOOD, seen="running")
 
 
-def _guard() -> Verdict:
-    return Verdict(
-        subject="no-internet guard",
-        health=Health.SOON,
-        seen="not part of this release: nothing enforces the rule on this machine",
-        remedy="keep the dock on its isolated network",
+def _guard(config: EdgeConfig) -> Verdict:
+    if config.guard is None:
+        return Verdict(
+            subject="no-internet guard",
+            health=Health.SOON,
+            seen="nothing enforces the rule: the configuration has no [guard]",
+            remedy="set it up: docs/no-internet.md",
+        )
+    try:
+        word = read_word(config.guard.socket)
+    except GuardError as error:
+        return Verdict(
+            subject="no-internet guard",
+            health=Health.BAD,
+            seen=str(error),
+            remedy="systemctl status edge-guard",
+        )
+    return about_isolation(
+        word.isolation, [one.text for one in (*word.open, *word.incident)], word.since
     )

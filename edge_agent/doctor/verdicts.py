@@ -1,10 +1,11 @@
 """What a technician is told about one thing of a dock: facts in, a verdict out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from protocol.manifest import Isolation
 from protocol.messages import Health
 
 _SOON: Final = timedelta(days=30)
@@ -102,6 +103,36 @@ def about_ports(missing: Iterable[str]) -> Verdict:
             remedy="see with `lsusb -t`; plug the charger in as it was, or `edge-agent map-bays`",
         )
     return Verdict(subject="bay map", health=Health.GOOD, seen="every connector is there")
+
+
+def about_isolation(isolation: Isolation, broken: Sequence[str], since: datetime) -> Verdict:
+    """Return what edge-guard's word means; *broken* is what is or was, the present first."""
+    subject, when = "no-internet guard", f"{since:%Y-%m-%d %H:%M} UTC"
+    said = broken[0] if broken else "no word of what"
+    match isolation:
+        case Isolation.HOLDING:
+            return Verdict(subject=subject, health=Health.GOOD, seen=f"holding since {when}")
+        case Isolation.RESTORED:
+            return Verdict(
+                subject=subject,
+                health=Health.SOON,
+                seen=f"it was broken until {when}: {said}",
+                remedy="see who did it: `edge-guard status`",
+            )
+        case Isolation.BREACHED:
+            return Verdict(
+                subject=subject,
+                health=Health.BAD,
+                seen=f"broken since {when}: {said}",
+                remedy="remove what it names: `edge-guard status`",
+            )
+        case Isolation.NOT_ENFORCED:
+            return Verdict(
+                subject=subject,
+                health=Health.SOON,
+                seen="a dry run: nothing is refused and nothing is shut",
+                remedy="end the dry run: dry_run = false in [guard]",
+            )
 
 
 def worst(verdicts: Iterable[Verdict]) -> Health:

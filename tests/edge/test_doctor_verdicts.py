@@ -7,10 +7,12 @@ from edge_agent.doctor.verdicts import (
     Verdict,
     about_certificate,
     about_clock,
+    about_isolation,
     about_ports,
     about_space,
     worst,
 )
+from protocol.manifest import Isolation
 from protocol.messages import Health
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -80,3 +82,21 @@ def test_a_dock_is_as_well_as_its_worst_part() -> None:
     assert worst(verdicts) is Health.BAD
     assert worst(verdicts[:2]) is Health.UNKNOWN
     assert worst([]) is Health.GOOD
+
+
+@pytest.mark.parametrize(
+    ("isolation", "health", "said"),
+    [
+        (Isolation.HOLDING, Health.GOOD, "holding since 2026-11-27 08:00"),
+        (Isolation.RESTORED, Health.SOON, "until 2026-11-27 08:00 UTC: a route"),
+        (Isolation.BREACHED, Health.BAD, "since 2026-11-27 08:00 UTC: a route"),
+        (Isolation.NOT_ENFORCED, Health.SOON, "dry run"),
+    ],
+)
+def test_the_no_internet_guard(isolation: Isolation, health: Health, said: str) -> None:
+    """What holds is good, what was broken is worth a look, what is broken is bad."""
+    found = about_isolation(isolation, ["a route"], datetime(2026, 11, 27, 8, 0, tzinfo=UTC))
+
+    assert found.health is health
+    assert said in found.seen
+    assert bool(found.remedy) == (health is not Health.GOOD)
