@@ -186,6 +186,7 @@ def test_first_footage(made: Made, station: Station, tmp_path: Path) -> None:
     assert idle_bytes < MOST_IDLE_BYTES
 
 
+@pytest.mark.beyond_ci
 def test_lamps_of_the_kernel(made: Made, station: Station, tmp_path: Path) -> None:
     """A service whose /sys is read-only lights them; a keyboard's lamp stands for a bay's."""
     station.until_active()
@@ -211,6 +212,7 @@ def test_lamps_of_the_kernel(made: Made, station: Station, tmp_path: Path) -> No
     assert elsewhere.status != 0
 
 
+@pytest.mark.beyond_ci
 def test_a_dock_takes_no_second_key(made: Made, station: Station) -> None:
     """What is a dock stays this dock, and the key is left as it was."""
     station.until_active()
@@ -225,6 +227,7 @@ def test_a_dock_takes_no_second_key(made: Made, station: Station) -> None:
     assert made.unused_key.read_bytes() == before
 
 
+@pytest.mark.beyond_ci
 def test_upgraded_in_mid_docking(made: Made, station: Station, tmp_path: Path) -> None:
     """A newer version goes on where the old one stopped; everything is there, and once.
 
@@ -251,6 +254,7 @@ def test_upgraded_in_mid_docking(made: Made, station: Station, tmp_path: Path) -
     assert versions.split() == [NEW, NEW]
 
 
+@pytest.mark.beyond_ci
 def test_power_comes_back_in_mid_docking(made: Made, station: Station, tmp_path: Path) -> None:
     """Nobody touches it: everything starts again, and the recorder that was left in is finished."""
     station.until_active()
@@ -291,6 +295,7 @@ def test_recorders_are_erased(made: Made, station: Station, tmp_path: Path) -> N
     assert names_on(card) == []
 
 
+@pytest.mark.beyond_ci
 def test_the_no_internet_rule(station: Station) -> None:
     """Set up as docs/no-internet.md says, it holds; a network adapter at USB is shut."""
     station.until_active()
@@ -322,6 +327,7 @@ def test_the_no_internet_rule(station: Station) -> None:
     assert "network-pre.target" in order
 
 
+@pytest.mark.beyond_ci
 def test_passwords_and_backups(made: Made, station: Station, tmp_path: Path) -> None:
     """What else docs/operations.md says: a sealed password, a copy of all that is verified."""
     station.until_active()
@@ -342,6 +348,7 @@ def test_passwords_and_backups(made: Made, station: Station, tmp_path: Path) -> 
     assert "1 bags verified, 0 with findings" in verified
 
 
+@pytest.mark.beyond_ci
 def test_removed(station: Station) -> None:
     """The programs go and what they kept stays, even when the packages are purged."""
     station.until_active()
