@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from edge_agent.adapters.bay_erasing import BayErasing
+from edge_agent.adapters.bay_erasing import BayErasing, settle_folder
 from edge_agent.adapters.bay_mounts import BayMounts, Reader
 from edge_agent.adapters.mount_service import MountService
 from edge_agent.adapters.usb_tree import UsbTree
@@ -84,15 +84,17 @@ def _serve(config: MountConfig, path: Path, *, may_erase: bool) -> None:
         reader=Reader(uid=user.pw_uid, gid=user.pw_gid, zone=zone),
         clock=_utc_now,
     )
+    # First of all: nothing that an earlier run left can be written to, whatever else is wrong.
+    folder = config.mount.folder.with_name("erasing")
+    settle_folder(folder)
+    mounts.settle()
     erasing = BayErasing(
         mounts,
-        config.mount.folder.with_name("erasing"),
+        folder,
         owner=Reader(uid=os.geteuid(), gid=os.getegid(), zone=zone),
         archive_keys=_archive_keys(config, path) if may_erase else {},
         clock=_utc_now,
     )
-    erasing.settle()
-    mounts.settle()
     config.mount.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     service = MountService(
         config.mount.socket,
@@ -104,6 +106,7 @@ def _serve(config: MountConfig, path: Path, *, may_erase: bool) -> None:
     )
 
     def stop(_number: int, _frame: FrameType | None) -> None:
+        erasing.stop()
         service.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -111,8 +114,9 @@ def _serve(config: MountConfig, path: Path, *, may_erase: bool) -> None:
     notify("READY=1")
     service.serve()
     notify("STOPPING=1")
-    erasing.settle()
+    # Each bay is settled when what goes on in it has ended.
     mounts.settle()
+    settle_folder(folder)
 
 
 def _archive_keys(config: MountConfig, path: Path) -> Mapping[KeyId, VerifyingKey]:

@@ -7,6 +7,8 @@ that was mounted for that, and found to be what the archive's receipt is about.
 import contextlib
 import hashlib
 import os
+import stat
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,15 +89,13 @@ class BayErasing:
         self._owner = owner
         self._archive_keys = archive_keys
         self._clock = clock
+        self._stopping = threading.Event()
+        # What is parsed for one is out of memory before the next one is.
+        self._reading = threading.Lock()
 
-    def settle(self) -> None:
-        """Take away what an earlier run left."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
-        for target in self._folder.glob("*/*"):
-            while detach(target):
-                pass
-            target.rmdir()
+    def stop(self) -> None:
+        """Have everything under way end before its next file."""
+        self._stopping.set()
 
     def erase(self, bay: BayNumber, docking_id: DockingId, proof_fd: int, go_on: GoOn) -> Reply:
         """Erase what the site's policy lets go, of the recorder that a docking was about.
@@ -107,12 +107,16 @@ class BayErasing:
             go_on: Asked before each step; when it says no, nothing more is erased.
         """
         tally = _Tally()
+
+        def go_on_or_stop(progress: Progress) -> bool:
+            return not self._stopping.is_set() and go_on(progress)
+
         try:
             self._erase(
                 bay,
                 Proof(docking_id=docking_id, archive_keys=self._archive_keys),
                 proof_fd,
-                go_on,
+                go_on_or_stop,
                 tally,
             )
         except (MountError, IngestError) as error:
@@ -138,7 +142,8 @@ class BayErasing:
         self, bay: BayNumber, proof: Proof, proof_fd: int, go_on: GoOn, tally: _Tally
     ) -> None:
         try:
-            registry = read_proof(proof_fd, proof)
+            with self._reading:
+                registry = read_proof(proof_fd, proof)
         except OSError as error:
             raise EvidenceError(f"it cannot be read: {error.strerror}") from error
         model = proof.close()
@@ -149,8 +154,9 @@ class BayErasing:
         if not proof.is_any_due(archived_before):
             return
         with self._mounts.taken(bay) as taken:
+            _forget(taken)
             with self._mounted(bay, taken.volumes, for_writing=False) as roots:
-                due = _read_anew(roots, proof, archived_before, go_on)
+                due, digests = _read_anew(roots, proof, archived_before, go_on)
             _log.info(
                 "erasing",
                 bay=bay,
@@ -161,14 +167,15 @@ class BayErasing:
             )
             with (
                 _writable(taken),
+                _forgotten(taken),
                 self._mounted(bay, taken.volumes, for_writing=True) as roots,
             ):
                 with JoinedVolume.mount(roots) as volume:
-                    if proof.due(volume.entries(), archived_before) != due:
-                        raise NotArchivedError("it is not as it was a moment ago")
-                _remove_all(roots, due, go_on, tally)
-            for fd in taken.device_fds:
-                forget_cached(fd)
+                    again = proof.due(volume.entries(), archived_before)
+                if again != due:
+                    raise NotArchivedError("it is not as it was a moment ago")
+                _remove_all(roots, again, digests, go_on, tally)
+            _forget(taken)
             with self._mounted(bay, taken.volumes, for_writing=False) as roots:
                 _look_after(roots, due)
 
@@ -188,7 +195,8 @@ class BayErasing:
             for root in roots:
                 while detach(root):
                     pass
-                root.rmdir()
+                with contextlib.suppress(OSError):
+                    root.rmdir()
 
     def _mount(
         self, bay: BayNumber, number: int, volume: FoundVolume, *, for_writing: bool
@@ -216,6 +224,29 @@ class BayErasing:
         return target
 
 
+def settle_folder(folder: Path) -> None:
+    """Take away what an earlier run left mounted to be erased."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    for target in folder.glob("*/*"):
+        while detach(target):
+            pass
+        with contextlib.suppress(OSError):
+            target.rmdir()
+
+
+def _forget(taken: Taken) -> None:
+    """Have what is read next come from the devices, and from no memory of them."""
+    for fd in taken.device_fds:
+        forget_cached(fd)
+
+
+@contextlib.contextmanager
+def _forgotten(taken: Taken) -> Iterator[None]:
+    _forget(taken)
+    yield
+
+
 @contextlib.contextmanager
 def _writable(taken: Taken) -> Iterator[None]:
     try:
@@ -229,8 +260,9 @@ def _writable(taken: Taken) -> Iterator[None]:
 
 def _read_anew(
     roots: Sequence[Path], proof: Proof, archived_before: datetime, go_on: GoOn
-) -> tuple[Due, ...]:
-    """Return what may be erased, each read from the recorder to its end just now."""
+) -> tuple[tuple[Due, ...], dict[bytes, str]]:
+    """Return what may be erased, and the digest of each, read from the recorder just now."""
+    digests: dict[bytes, str] = {}
     with JoinedVolume.mount(roots) as volume:
         due = proof.due(volume.entries(), archived_before)
         teller = _Teller(go_on, due)
@@ -240,14 +272,21 @@ def _read_anew(
                 for chunk in file.chunks(offset_bytes=0):
                     digest.update(chunk)
                     teller.count(len(chunk))
-            if digest.hexdigest() not in one.sha256s:
+            digests[one.path] = digest.hexdigest()
+            if digests[one.path] not in one.sha256s:
                 raise NotArchivedError(f"{one.path!r} holds other bytes than were archived")
             teller.files_done += 1
     teller.tell()
-    return due
+    return due, digests
 
 
-def _remove_all(roots: Sequence[Path], due: Sequence[Due], go_on: GoOn, tally: _Tally) -> None:
+def _remove_all(
+    roots: Sequence[Path],
+    due: Sequence[Due],
+    digests: Mapping[bytes, str],
+    go_on: GoOn,
+    tally: _Tally,
+) -> None:
     teller = _Teller(go_on, due, is_read=True)
     with contextlib.ExitStack() as stack:
         fds: list[int] = []
@@ -261,23 +300,24 @@ def _remove_all(roots: Sequence[Path], due: Sequence[Due], go_on: GoOn, tally: _
                 "erasing a file",
                 path=repr(one.path)[:_MAX_TEXT],
                 size_bytes=one.size_bytes,
-                sha256=one.sha256s[0],
+                sha256=digests[one.path],
             )
-            _remove(fds[number - 1], inner)
+            _remove(fds[number - 1], inner, one)
             tally.files += 1
             tally.size_bytes += one.size_bytes
         for fd in fds:
             sync_file_system(fd)
 
 
-def _remove(root_fd: int, path: bytes) -> None:
+def _remove(root_fd: int, path: bytes, due: Due) -> None:
     folder, _, name = path.rpartition(b"/")
     try:
-        if not folder:
-            os.unlink(name, dir_fd=root_fd)
-            return
-        fd = open_below(root_fd, folder, _FOLDER)
+        fd = open_below(root_fd, folder or b".", _FOLDER)
         try:
+            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            is_it = stat.S_ISREG(found.st_mode) and found.st_size == due.size_bytes
+            if not is_it or due.node not in {None, (found.st_dev, found.st_ino)}:
+                raise NotArchivedError(f"{path!r} is another file than a moment ago")
             os.unlink(name, dir_fd=fd)
         finally:
             os.close(fd)

@@ -15,6 +15,7 @@ from edge_agent.adapters.mount_calls import (
     mount,
     open_read_only,
     read_head,
+    refuse_used,
     unmount,
 )
 from edge_agent.adapters.usb_tree import BlockDevice, Disk, UsbTree
@@ -139,9 +140,10 @@ class BayMounts:
             MountError: There is none, it is in use, or a part of it cannot be read.
         """
         with self._locks[bay]:
-            self._unmount(bay)
             try:
+                self._unmount(bay)
                 with contextlib.ExitStack() as stack:
+                    self._be_alone(bay)
                     found = self._search(bay, stack)
                     if found.left_out or found.errors:
                         reason = found.left_out or found.errors
@@ -235,6 +237,16 @@ class BayMounts:
             while detach(target):
                 pass
             target.rmdir()
+
+    def _be_alone(self, bay: BayNumber) -> None:
+        """Raise EraseFailedError while anybody has one of a bay's file systems mounted anywhere.
+
+        A mount that was detached lives on as long as a file of it is open; mounting the device once
+        more would share its memory of what the files hold.
+        """
+        for disk in self._tree.disks_at(self._ports_of(bay)):
+            for device in (disk.device, *disk.partitions):
+                refuse_used(device, self._devices)
 
     def _unmount(self, bay: BayNumber) -> None:
         """Take away what is mounted for a bay, if nobody uses any of it."""

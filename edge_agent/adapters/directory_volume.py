@@ -220,6 +220,7 @@ def _entry(found: os.DirEntry[str], prefix: bytes) -> RawEntry:
         kind=kind,
         size_bytes=facts.st_size if kind is EntryKind.FILE else 0,
         mtime_ns=clamp_mtime(facts.st_mtime_ns),
+        node=_identity(facts) if kind is EntryKind.FILE and facts.st_nlink == 1 else None,
     )
 
 

@@ -118,9 +118,10 @@ class Eraser:
             erasure_id = await self._note_begin(outcome.docking_id, version)
             asked = partial(self._clients[bay].erase, outcome.docking_id, file.fileno())
             reply = await _until_gone(asked, gone, show)
-        erased = reply.erased or Erased()
         problem = None if reply.code is None else (reply.code, reply.text)
-        await self._note_end(erasure_id, erased, problem)
+        # Without an answer nobody here knows what is gone; edge-mount's own log does.
+        await self._note_end(erasure_id, reply.erased, problem)
+        erased = reply.erased or Erased()
         _log.info(
             "erasing ended",
             bay=bay,
@@ -182,14 +183,21 @@ class Eraser:
         return next(int(erasure_id) for (erasure_id,) in rows)
 
     async def _note_end(
-        self, erasure_id: int, erased: Erased, problem: tuple[str, str] | None
+        self, erasure_id: int, erased: Erased | None, problem: tuple[str, str] | None
     ) -> None:
         code, text = problem or (None, None)
         async with self._journal.transaction() as connection:
             await connection.execute(
                 "UPDATE erasure SET ended_at_ms = ?, files = ?, size_bytes = ?, code = ?,"
                 " detail = ? WHERE erasure_id = ?",
-                (unix_ms(self._clock()), erased.files, erased.size_bytes, code, text, erasure_id),
+                (
+                    unix_ms(self._clock()),
+                    None if erased is None else erased.files,
+                    None if erased is None else erased.size_bytes,
+                    code,
+                    text,
+                    erasure_id,
+                ),
             )
 
 

@@ -50,6 +50,7 @@ class JoinedVolume:
                     kind=entry.kind,
                     size_bytes=entry.size_bytes,
                     mtime_ns=entry.mtime_ns,
+                    node=entry.node,
                 )
 
     def read_small(self, path: bytes, *, max_bytes: int) -> bytes:

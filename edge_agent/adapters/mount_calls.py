@@ -68,6 +68,20 @@ def open_read_only(device: BlockDevice, folder: Path = Path("/dev")) -> Iterator
         os.close(fd)
 
 
+def refuse_used(device: BlockDevice, folder: Path = Path("/dev")) -> None:
+    """Return if no file system of a device is mounted by anybody.
+
+    Raises:
+        EraseFailedError: One is, or the device cannot be asked.
+    """
+    try:
+        # open(2): with O_EXCL a block device that is in use by the system is refused.
+        fd = os.open(folder / device.name, os.O_RDONLY | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise EraseFailedError(f"{device.name} is in use: {error.strerror}") from error
+    os.close(fd)
+
+
 def read_head(fd: int, size_bytes: int) -> bytes:
     """Return the first bytes of a device, less where it ends before.
 

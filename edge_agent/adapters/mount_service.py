@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ BAD_REQUEST: Final = "E-MNT-108"
 # A bay asks for one thing at a time; there are at most 99.
 _MOST_CONNECTIONS: Final = 128
 _IDLE_S: Final = 10.0
+_AGAIN_S: Final = 1.0
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 # Of a bay: which docking was there, the proof, and whether to go on.
@@ -64,6 +66,7 @@ class MountService:
         self._client_uid = client_uid
         self._acts = {Verb.MOUNT: mount, Verb.DETACH: detach}
         self._erase = erase
+        self._is_stopping = False
         self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -82,12 +85,18 @@ class MountService:
             self._free.acquire()
             try:
                 connection, _ = self._listener.accept()
-            except OSError:  # closed
-                return
+            except OSError as error:
+                self._free.release()
+                if self._is_stopping:
+                    return
+                _log.error("a connection was not taken", reason=str(error))
+                time.sleep(_AGAIN_S)
+                continue
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def stop(self) -> None:
         """Take no more connections."""
+        self._is_stopping = True
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 

@@ -42,7 +42,7 @@ def read_proof(fd: int, proof: Proof) -> Registry:
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_BYTES:
         raise EvidenceError("no regular file of a proof's size")
-    envelopes = _envelopes(fd)
+    envelopes = _envelopes(fd, found.st_size)
     try:
         registry = open_statement(
             next(envelopes, b""), Statement.REGISTRY, Registry, proof.archive_keys
@@ -57,9 +57,10 @@ def read_proof(fd: int, proof: Proof) -> Registry:
     return registry
 
 
-def _envelopes(fd: int) -> Iterator[bytes]:
+def _envelopes(fd: int, total_bytes: int) -> Iterator[bytes]:
     at = 0
-    while length := _part(fd, at, _LENGTH.size):
+    # Not beyond what it was: whoever has it open may write on.
+    while at < total_bytes and (length := _part(fd, at, _LENGTH.size)):
         [size_bytes] = _LENGTH.unpack(length)
         if not 0 < size_bytes <= MAX_ENVELOPE_BYTES:
             raise EvidenceError(f"an envelope of {size_bytes} bytes")

@@ -37,6 +37,7 @@ class Due:
     path: bytes
     size_bytes: int
     sha256s: tuple[str, ...]
+    node: tuple[int, int] | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -122,16 +123,25 @@ class Proof:
         """
         found: list[Due] = []
         missing = set(self._named)
+        nodes: set[tuple[int, int]] = set()
+        folded: set[str] = set()
         for entry in listing:
             if entry.kind is EntryKind.DIRECTORY:
                 continue
             sha256s = self._contents_of(entry)
-            if sha256s and entry.path not in missing:
-                raise NotArchivedError(f"{entry.path!r} is there twice")
+            # Taken away by its name, a name that leads elsewhere would take another file with it.
+            name = entry.path.decode(errors="surrogateescape").casefold()
+            if entry.node in nodes or name in folded:
+                raise NotArchivedError(f"{entry.path!r} may be another file's name as well")
+            folded.add(name)
+            if entry.node is not None:
+                nodes.add(entry.node)
             missing.discard(entry.path)
             if sha256s and self._is_due(sha256s, archived_before):
-                due = Due(path=entry.path, size_bytes=entry.size_bytes, sha256s=sha256s)
-                found.append(due)
+                size_bytes, node = entry.size_bytes, entry.node
+                found.append(
+                    Due(path=entry.path, size_bytes=size_bytes, sha256s=sha256s, node=node)
+                )
         if missing:
             text = f"{len(missing)} files are gone that were there when it was docked"
             raise NotArchivedError(text)

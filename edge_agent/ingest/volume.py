@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Final, Protocol
 
@@ -32,12 +32,15 @@ class RawEntry:
         path: Relative to the volume, exact bytes, "/" between components.
         size_bytes: 0 for anything but a file.
         mtime_ns: Since 1970 UTC, as a signed 64-bit number: see clamp_mtime.
+        node: What the name leads to, of a file that has one name; None where that is not known. Two
+            names with the same one are not two files: on a damaged FAT a name may lead to another.
     """
 
     path: bytes
     kind: EntryKind
     size_bytes: int = 0
     mtime_ns: int = 0
+    node: tuple[int, int] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,5 +53,6 @@ def mount_options(
         case FileSystemKind.NTFS:
             return f"{readable},iocharset=utf8"
         case FileSystemKind.EXT:
-            # Replaying the journal would write.
-            return "" if for_writing else "noload"
+            # Replaying the journal would write. What happens at an error, such as a panic of this
+            # machine, is not for the card's own superblock to say.
+            return "errors=remount-ro,nodiscard" if for_writing else "noload,errors=continue"

@@ -121,8 +121,32 @@ def test_a_path_that_is_listed_twice_stops_it() -> None:
     """A folder of the first volume that is called like the second one: which is which?"""
     proof = proof_of(with_receipt(manifest_of(CLIPS)))
 
-    with pytest.raises(NotArchivedError, match="twice"):
+    with pytest.raises(NotArchivedError, match="another file's name"):
         proof.due([*listing(CLIPS), *listing(CLIPS)], LATER)
+
+
+@pytest.mark.parametrize("node", [(1, 7), None])
+def test_two_names_that_may_be_one_file_stop_it(node: tuple[int, int] | None) -> None:
+    """On a damaged FAT two names differ by case alone, and the kernel shows one file for both.
+
+    The other one was never read; taken away by its name, it would be gone.
+    """
+    clips = {b"DCIM/1.MP4": b"first", b"DCIM/1.mp4": b"first"}
+    proof = proof_of(with_receipt(manifest_of(clips)))
+    seen = [RawEntry(path=path, kind=EntryKind.FILE, size_bytes=5, node=node) for path in clips]
+
+    with pytest.raises(NotArchivedError, match="another file's name"):
+        proof.due(seen, LATER)
+
+
+def test_two_names_of_one_node_stop_it() -> None:
+    """Whatever they are called: a short name, one with a dot at its end."""
+    clips = {b"DCIM/LONGNA~1.MP4": b"first", b"DCIM/longname.mp4": b"first"}
+    proof = proof_of(with_receipt(manifest_of(clips)))
+    seen = [RawEntry(path=path, kind=EntryKind.FILE, size_bytes=5, node=(1, 7)) for path in clips]
+
+    with pytest.raises(NotArchivedError, match="another file's name"):
+        proof.due(seen, LATER)
 
 
 def test_an_empty_file_stays_and_stops_nothing() -> None:
