@@ -33,6 +33,7 @@ from edge_agent.adapters.mount_calls import (
 from edge_agent.adapters.proof_file import read_proof
 from edge_agent.erasing.proof import Due, Proof
 from edge_agent.errors import IngestError
+from edge_agent.ingest.volume import RawEntry
 from edge_agent.mounting.errors import (
     EraseFailedError,
     EvidenceError,
@@ -48,11 +49,21 @@ from protocol.keys import KeyId, VerifyingKey
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TELL_AFTER_S: Final = 1.0
 _MAX_TEXT: Final = 1_000
+# No recorder has as many, and a card whose folders are one another's has no end of them.
+_MOST_ENTRIES: Final = 1_000_000
 
 # Told how far it is; False if nobody waits any more.
 GoOn = Callable[[Progress], bool]
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asker:
+    """Whether to go on: who asked for it, and whether this program is to stop."""
+
+    go_on: GoOn
+    stopping: threading.Event
 
 
 @dataclass(slots=True)
@@ -107,16 +118,13 @@ class BayErasing:
             go_on: Asked before each step; when it says no, nothing more is erased.
         """
         tally = _Tally()
-
-        def go_on_or_stop(progress: Progress) -> bool:
-            return not self._stopping.is_set() and go_on(progress)
-
+        asker = _Asker(go_on=go_on, stopping=self._stopping)
         try:
             self._erase(
                 bay,
                 Proof(docking_id=docking_id, archive_keys=self._archive_keys),
                 proof_fd,
-                go_on_or_stop,
+                asker,
                 tally,
             )
         except (MountError, IngestError) as error:
@@ -139,7 +147,7 @@ class BayErasing:
         return Reply(erased=_erased(tally))
 
     def _erase(
-        self, bay: BayNumber, proof: Proof, proof_fd: int, go_on: GoOn, tally: _Tally
+        self, bay: BayNumber, proof: Proof, proof_fd: int, asker: _Asker, tally: _Tally
     ) -> None:
         try:
             with self._reading:
@@ -156,7 +164,7 @@ class BayErasing:
         with self._mounts.taken(bay) as taken:
             _forget(taken)
             with self._mounted(bay, taken.volumes, for_writing=False) as roots:
-                due, digests = _read_anew(roots, proof, archived_before, go_on)
+                due, digests = _read_anew(roots, proof, archived_before, asker)
             _log.info(
                 "erasing",
                 bay=bay,
@@ -171,10 +179,10 @@ class BayErasing:
                 self._mounted(bay, taken.volumes, for_writing=True) as roots,
             ):
                 with JoinedVolume.mount(roots) as volume:
-                    again = proof.due(volume.entries(), archived_before)
+                    again = proof.due(_listed(volume, asker), archived_before)
                 if again != due:
                     raise NotArchivedError("it is not as it was a moment ago")
-                _remove_all(roots, again, digests, go_on, tally)
+                _remove_all(roots, again, digests, asker, tally)
             _forget(taken)
             with self._mounted(bay, taken.volumes, for_writing=False) as roots:
                 _look_after(roots, due)
@@ -259,13 +267,13 @@ def _writable(taken: Taken) -> Iterator[None]:
 
 
 def _read_anew(
-    roots: Sequence[Path], proof: Proof, archived_before: datetime, go_on: GoOn
+    roots: Sequence[Path], proof: Proof, archived_before: datetime, asker: _Asker
 ) -> tuple[tuple[Due, ...], dict[bytes, str]]:
     """Return what may be erased, and the digest of each, read from the recorder just now."""
     digests: dict[bytes, str] = {}
     with JoinedVolume.mount(roots) as volume:
-        due = proof.due(volume.entries(), archived_before)
-        teller = _Teller(go_on, due)
+        due = proof.due(_listed(volume, asker), archived_before)
+        teller = _Teller(asker, due)
         for one in due:
             with volume.open(one.path) as file:
                 digest = hashlib.sha256()
@@ -284,10 +292,10 @@ def _remove_all(
     roots: Sequence[Path],
     due: Sequence[Due],
     digests: Mapping[bytes, str],
-    go_on: GoOn,
+    asker: _Asker,
     tally: _Tally,
 ) -> None:
-    teller = _Teller(go_on, due, is_read=True)
+    teller = _Teller(asker, due, is_read=True)
     with contextlib.ExitStack() as stack:
         fds: list[int] = []
         for root in roots:
@@ -333,11 +341,21 @@ def _look_after(roots: Sequence[Path], due: Sequence[Due]) -> None:
                 raise EraseFailedError(f"{entry.path!r} is still there")
 
 
+def _listed(volume: JoinedVolume, asker: _Asker) -> Iterator[RawEntry]:
+    """List a recorder, as long as somebody waits: folders may lead around in circles."""
+    for number, entry in enumerate(volume.entries()):
+        if number >= _MOST_ENTRIES:
+            raise EraseFailedError(f"more than {_MOST_ENTRIES} names")
+        if asker.stopping.is_set():
+            raise EraseFailedError("edge-mount is stopping")
+        yield entry
+
+
 class _Teller:
     """Tells how far it is, about once a second."""
 
-    def __init__(self, go_on: GoOn, due: Sequence[Due], *, is_read: bool = False) -> None:
-        self._go_on = go_on
+    def __init__(self, asker: _Asker, due: Sequence[Due], *, is_read: bool = False) -> None:
+        self._asker = asker
         self._files_total = len(due)
         self._bytes_total = sum(one.size_bytes for one in due)
         self._bytes_done = self._bytes_total if is_read else 0
@@ -351,6 +369,8 @@ class _Teller:
             EraseFailedError: Nobody waits for it any more.
         """
         self._bytes_done += size_bytes
+        if self._asker.stopping.is_set():
+            raise EraseFailedError("edge-mount is stopping")
         if time.monotonic() >= self._told_at_s + _TELL_AFTER_S:
             self.tell()
 
@@ -363,7 +383,7 @@ class _Teller:
             bytes_done=self._bytes_done,
             bytes_total=self._bytes_total,
         )
-        if not self._go_on(progress):
+        if not self._asker.go_on(progress):
             raise EraseFailedError("nobody waits for it any more")
 
 

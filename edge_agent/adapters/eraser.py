@@ -5,6 +5,7 @@ signed words. What it is asked for, and what came of it, stands in the journal.
 """
 
 import asyncio
+import contextlib
 import json
 import tempfile
 import threading
@@ -29,6 +30,7 @@ from protocol.identifiers import BayNumber, DockingId, ManifestId
 
 # A recorder that left is read no further: edge-mount says so as soon as the kernel does.
 _LAST_WORD_S: Final = 10.0
+_AGAIN_S: Final = 2.0
 
 _log = structlog.get_logger(__name__)
 
@@ -40,6 +42,9 @@ class EraseClient(Protocol):
         self, docking_id: DockingId, proof_fd: int, go_on: Callable[[Progress], bool]
     ) -> Reply:
         """Have the footage erased that a proof lets go; MountServiceError without an answer."""
+
+    def mount(self) -> Reply:
+        """Have it read-only again, and mounted; MountServiceError without an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,15 +114,20 @@ class Eraser:
         if await self._is_any_forgotten(all_ids):
             text = "the archive has lost manifests or files since it gave receipts for them"
             return Erasure(erased=Erased(), problem=(ArchiveForgotError.code, text))
-        with await asyncio.to_thread(_nameless_file, self._folder) as file:
+        try:
+            file = await asyncio.to_thread(_nameless_file, self._folder)
+        except OSError as error:
+            return _disk_failed(error)
+        with file:
             try:
                 version = await self._write_proof(file, all_ids)
             except OSError as error:
-                text = f"the dock's own disk: {error.strerror}"
-                return Erasure(erased=Erased(), problem=(EraseFailedError.code, text))
+                return _disk_failed(error)
             erasure_id = await self._note_begin(outcome.docking_id, version)
             asked = partial(self._clients[bay].erase, outcome.docking_id, file.fileno())
             reply = await _until_gone(asked, gone, show)
+        if reply.code == MountServiceError.code:
+            await self._until_read_only(bay, gone)
         problem = None if reply.code is None else (reply.code, reply.text)
         # Without an answer nobody here knows what is gone; edge-mount's own log does.
         await self._note_end(erasure_id, reply.erased, problem)
@@ -131,6 +141,16 @@ class Eraser:
             problem=problem,
         )
         return Erasure(erased=erased, problem=problem)
+
+    async def _until_read_only(self, bay: BayNumber, gone: asyncio.Event) -> None:
+        """Return when edge-mount, which gave no answer, has the recorder read-only, or it left."""
+        while not gone.is_set():
+            with contextlib.suppress(MountServiceError):
+                await asyncio.to_thread(self._clients[bay].mount)
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_AGAIN_S):
+                    await gone.wait()
 
     async def _is_any_forgotten(self, manifest_ids: tuple[ManifestId, ...]) -> bool:
         """Return whether one of the receipts is older than the archive's last loss.
@@ -199,6 +219,11 @@ class Eraser:
                     erasure_id,
                 ),
             )
+
+
+def _disk_failed(error: OSError) -> Erasure:
+    text = f"the dock's own disk: {error.strerror}"
+    return Erasure(erased=Erased(), problem=(EraseFailedError.code, text))
 
 
 def _nameless_file(folder: Path) -> BinaryIO:

@@ -179,6 +179,23 @@ async def test_an_archive_that_lost_something_is_not_believed(bay: Bay, code: st
     assert len(client.asked) == 1
 
 
+async def test_without_an_answer_it_is_not_to_be_taken(bay: Bay) -> None:
+    """Somebody may still write to it: only when it is read-only again may it be taken."""
+    client = FakeEraseClient(dies=True)
+    await use(bay, client)
+    dock_recorder(bay.folder)
+    async with bay.served():
+        await bay.receipt_when_sealed()
+        await bay.until_state(BayState.ERASING)
+        await bay.settle()
+        state = bay.board.bay(BAY).state
+        client.mounted.set()
+        released = await bay.until_state(BayState.RELEASABLE)
+
+    assert state is BayState.ERASING
+    assert released.problem == "E-MNT-107"
+
+
 async def test_a_recorder_that_leaves_meanwhile(bay: Bay) -> None:
     """The bay is free, nobody is alarmed, and the journal says that it did not come to an end."""
     await use(bay, FakeEraseClient(hold=threading.Event()))

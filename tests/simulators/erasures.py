@@ -160,6 +160,7 @@ class FakeEraseClient:
     Attributes:
         reply: What it answers; with None, as much as the proof would let it.
         listing: What is on the recorder.
+        dies: It gives no answer; `mount` does when *mounted* is set.
         hold: When set, it tells its progress and waits until it is let go on or not waited for.
     """
 
@@ -170,12 +171,22 @@ class FakeEraseClient:
     listing: Callable[[], Iterable[RawEntry]] = tuple
     asked: list[DockingId] = field(default_factory=list)
     hold: threading.Event | None = None
+    dies: bool = False
+    mounted: threading.Event = field(default_factory=threading.Event)
+
+    def mount(self) -> Reply:
+        """Answer as soon as it is back."""
+        if not self.mounted.wait(0.01):
+            raise MountServiceError("it is gone")
+        return Reply()
 
     def erase(
         self, docking_id: DockingId, proof_fd: int, go_on: Callable[[Progress], bool]
     ) -> Reply:
         """Look whether what is shown proves what is asked for."""
         self.asked.append(docking_id)
+        if self.dies:
+            raise MountServiceError("it is gone")
         proof = Proof(docking_id=docking_id, archive_keys=self.archive_keys)
         registry = read_proof(proof_fd, proof)
         delay = registry.erasing.delay_of(proof.close())

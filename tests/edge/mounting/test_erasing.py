@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -259,6 +260,45 @@ def test_a_recorder_that_is_read_is_not_erased(docked: Site) -> None:
     assert docked.erase(docked.receipt(CLIPS, SETTINGS)).erased == ALL_ERASED
 
 
+def test_a_mount_that_lives_on_stops_it(docked: Site) -> None:
+    """What somebody read before must not stand for what is on the recorder now."""
+    clip = docked.mounting.seen(docked.mounting.bays / "1/1/DCIM/1.MP4")
+    with clip.open("rb"):
+        docked.mounting.client(1).mount()  # in place of the one that is in use
+        reply = docked.erase(docked.receipt(CLIPS, SETTINGS))
+
+    assert (reply.code, reply.erased) == ("E-MNT-112", NOTHING)
+    assert docked.content() == EVERYTHING
+
+
+def test_stopped_it_erases_no_further(site: Site, tmp_path: Path) -> None:
+    """Systemctl restart is how erasing is ended: it does not go on out of sight."""
+    clips = {b"DCIM/%04d.MP4" % number: b"%08d" % number * 2_000 for number in range(1_500)}
+    with loop_disk(card(tmp_path, clips, size_bytes=64 << 20)) as disk:
+        site.mounting.plug("1-1", disk)
+
+        def go_on(_: Progress) -> bool:
+            os.kill(site.mounting.program.pid, signal.SIGTERM)
+            return True
+
+        registry = registry_of(key=site.archive_key)
+        with (
+            proof_file(site.receipt(clips), registry=registry) as fd,
+            contextlib.suppress(MountServiceError),
+        ):
+            site.mounting.client(1).erase(DOCKING, fd, go_on)
+        site.mounting.program.wait_until_ended()
+
+        assert is_read_only(disk)
+        with running_edge_mount() as again:
+            again.plug("1-1", disk)
+            again.client(1).mount()
+            left = content_of(again.seen(again.bays / "1"))
+            again.client(1).detach()
+    assert left
+    assert left.items() <= clips.items()
+
+
 def test_a_volume_that_cannot_be_read_stops_it(docked: Site, tmp_path: Path) -> None:
     """Nobody knows what is on it."""
     blank = tmp_path / "blank"
@@ -268,6 +308,19 @@ def test_a_volume_that_cannot_be_read_stops_it(docked: Site, tmp_path: Path) -> 
         reply = docked.erase(docked.receipt(CLIPS, SETTINGS))
         assert (reply.code, reply.erased) == ("E-MNT-110", NOTHING)
         assert docked.content() == EVERYTHING
+
+
+def test_a_card_that_asks_for_a_panic(site: Site, tmp_path: Path) -> None:
+    """What this machine does at an error is not for a recorder to say."""
+    image = card(tmp_path, EVERYTHING)
+    run("tune2fs", "-e", "panic", str(image))
+    with loop_disk(image) as disk:
+        site.mounting.plug("1-1", disk)
+        site.mounting.client(1).mount()
+        options = Path(f"/proc/fs/ext4/{disk.name}/options").read_text()
+        site.mounting.client(1).detach()
+
+    assert "errors=continue" in options.split()
 
 
 def test_two_volumes_of_one_recorder(docked: Site, tmp_path: Path) -> None:
