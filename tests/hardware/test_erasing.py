@@ -134,6 +134,9 @@ def test_edge_mount_killed_while_it_erases(
 
     # A machine that is fast has it erased before the signal comes.
     assert shown.get("problem") in {None, "E-MNT-107"}
-    assert left.split() == ["1"]
+    # The agent had it mounted again, to know that nobody can write to it.
+    assert " vfat ro,nosuid,nodev,noexec,noatime" in left
+    assert "/erasing/" not in left
+    assert left.splitlines()[-1] == "1"
     assert names_on(image) == [LOG]
     assert_archived(station, recorders[3])
