@@ -20,6 +20,8 @@ from runtime.reading import CHUNK_BYTES, read_chunks
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Opening a pipe that took a file's place since the listing must not wait for a writer.
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+# What `RawEntry.node` is about.
+_HAS_NODE: Final = frozenset({EntryKind.FILE, EntryKind.DIRECTORY})
 
 
 class DirectoryVolume:
@@ -215,12 +217,14 @@ def _entry(found: os.DirEntry[str], prefix: bytes) -> RawEntry:
         kind = EntryKind.TOO_DEEP if is_too_deep else EntryKind.DIRECTORY
     else:
         kind = kinds.get(stat.S_IFMT(facts.st_mode), EntryKind.SPECIAL)
+    # A folder has no second name; its links are those of the folders in it.
+    has_one_name = stat.S_ISDIR(facts.st_mode) or facts.st_nlink == 1
     return RawEntry(
         path=path,
         kind=kind,
         size_bytes=facts.st_size if kind is EntryKind.FILE else 0,
         mtime_ns=clamp_mtime(facts.st_mtime_ns),
-        node=_identity(facts) if kind is EntryKind.FILE and facts.st_nlink == 1 else None,
+        node=_identity(facts) if kind in _HAS_NODE and has_one_name else None,
     )
 
 

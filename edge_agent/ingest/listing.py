@@ -6,13 +6,14 @@ A card may hold 100,000 files, and every bay has its own listing for as long as 
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, zip_longest
+from itertools import islice, pairwise, zip_longest
 from typing import Final, Self, overload
 
 from edge_agent.ingest.files import FileKey
 from edge_agent.ingest.volume import EntryKind, RawEntry, clamp_mtime
 
 _KINDS: Final = tuple(EntryKind)
+_UNKNOWN: Final = -1  # no hash is that
 _NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
 
 
@@ -77,11 +78,13 @@ class Listing:
         entries: In order of path, each path once, as it came first.
         beyond: How many more entries there were, counted up to Limits.max_counted.
         repeated: Entries whose path stood there already.
+        same: Paths that lead to the same file or folder, those of each together.
     """
 
     entries: Sequence[RawEntry]
     beyond: int = 0
     repeated: tuple[RawEntry, ...] = ()
+    same: tuple[tuple[bytes, ...], ...] = ()
 
     def shows_the_same(self, earlier: "Listing") -> bool:
         """Return whether nothing but folders' own times is different from an *earlier* one."""
@@ -109,7 +112,9 @@ class Listing:
 def take_listing(entries: Iterable[RawEntry], limits: Limits) -> Listing:
     """Return the first entries of a volume's listing, and how many there are beyond the limit."""
     listed = iter(entries)
-    found = PackedEntries(islice(listed, limits.max_entries)).by_path()
+    nodes = array("q")
+    unsorted = PackedEntries(_noting(nodes, islice(listed, limits.max_entries)))
+    found = unsorted.by_path()
     first: list[int] = []
     repeated: list[RawEntry] = []
     for index, entry in enumerate(found):
@@ -121,7 +126,26 @@ def take_listing(entries: Iterable[RawEntry], limits: Limits) -> Listing:
         entries=found.select(first) if repeated else found,
         beyond=sum(1 for _ in islice(listed, limits.max_counted)),
         repeated=tuple(repeated),
+        same=_same(nodes, unsorted),
     )
+
+
+def _noting(nodes: "array[int]", entries: Iterable[RawEntry]) -> Iterator[RawEntry]:
+    """Yield entries, and put what each leads to at the end of *nodes*."""
+    for entry in entries:
+        nodes.append(_UNKNOWN if entry.node is None else hash(entry.node))
+        yield entry
+
+
+def _same(nodes: "array[int]", entries: Sequence[RawEntry]) -> tuple[tuple[bytes, ...], ...]:
+    suspects = {one for one, after in pairwise(sorted(nodes)) if one == after != _UNKNOWN}
+    if not suspects:
+        return ()
+    paths: dict[int, set[bytes]] = {}
+    for node, entry in zip(nodes, entries, strict=True):
+        if node in suspects:
+            paths.setdefault(node, set()).add(entry.path)
+    return tuple(sorted(tuple(sorted(same)) for same in paths.values() if len(same) > 1))
 
 
 def key_of(entry: RawEntry) -> FileKey:

@@ -55,7 +55,7 @@ def look_over(listing: Listing, profile: Profile) -> Overview:
         else:
             refusals.add(refusal.code)
     files = PackedEntries(listing.entries[index] for index in taken)
-    about_all = (*_beyond(listing), *_repeated(listing))
+    about_all = (*_beyond(listing), *_repeated(listing), *_hidden(listing))
     said = refusals | {finding.code for finding in about_all}
     return Overview(
         is_whole=TO_BE_SEEN.isdisjoint(said),
@@ -95,6 +95,17 @@ def _repeated(listing: Listing) -> Iterator[Finding]:
             path=name_of(path[:MAX_PATH_BYTES]).path,
             detail=detail,
         )
+
+
+def _hidden(listing: Listing) -> Iterator[Finding]:
+    for paths in listing.same:
+        detail = f"one of {len(paths)} names that lead to the same: it hides another, or is hidden"
+        for path in paths:
+            yield Finding(
+                code=FindingCode.UNREADABLE_DIRECTORY,
+                path=name_of(path[:MAX_PATH_BYTES]).path,
+                detail=detail,
+            )
 
 
 def _case_collisions(files: Iterable[RawEntry]) -> Iterator[Finding]:

@@ -32,8 +32,9 @@ class RawEntry:
         path: Relative to the volume, exact bytes, "/" between components.
         size_bytes: 0 for anything but a file.
         mtime_ns: Since 1970 UTC, as a signed 64-bit number: see clamp_mtime.
-        node: What the name leads to, of a file that has one name; None where that is not known. Two
-            names with the same one are not two files: on a damaged FAT a name may lead to another.
+        node: What the name leads to, of a folder and of a file that has one name; None where that
+            is not known. Two names with the same one are not two things: in a damaged FAT one may
+            hide behind another.
     """
 
     path: bytes

@@ -201,3 +201,20 @@ def test_a_volume_that_left_does_not_say_where_the_dock_had_it(
         list(volume.entries())
 
     assert str(root.parent) not in str(left.value)
+
+
+def test_what_a_name_leads_to_is_told_where_it_has_no_other(
+    volume: DirectoryVolume, root: Path
+) -> None:
+    """A file with two names is in order; a folder has but one."""
+    (root / "folder").mkdir()
+    (root / "one").write_bytes(b"1")
+    (root / "two").write_bytes(b"2")
+    (root / "two-as-well").hardlink_to(root / "two")
+
+    nodes = {entry.path: entry.node for entry in volume.entries()}
+
+    for name in (b"folder", b"one"):
+        found = (root / name.decode()).stat()
+        assert nodes[name] == (found.st_dev, found.st_ino)
+    assert nodes[b"two"] is nodes[b"two-as-well"] is None

@@ -202,6 +202,24 @@ def test_no_more_entries_than_the_limit() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", [EntryKind.FILE, EntryKind.DIRECTORY])
+def test_names_that_lead_to_the_same_hide_something(kind: EntryKind) -> None:
+    """On a damaged FAT the second of two names is never reached; which one is, nobody can tell."""
+    entries = [
+        RawEntry(path=path, kind=kind, size_bytes=4, node=node)
+        for path, node in [(b"DCIM/a", (7, 3)), (b"DCIM/A", (7, 3)), (b"DCIM/b", (8, 3))]
+    ]
+    entries += [RawEntry(path=b"c/%d" % n, kind=EntryKind.FILE, size_bytes=4) for n in (1, 2)]
+    listing = take_listing(entries, LIMITS)
+
+    overview = look_over(listing, A8)
+
+    assert listing.same == ((b"DCIM/A", b"DCIM/a"),)
+    hidden = FindingCode.UNREADABLE_DIRECTORY
+    assert [one.path for one in overview.findings if one.code is hidden] == ["DCIM/A", "DCIM/a"]
+    assert not overview.is_whole
+
+
 def test_an_endless_listing_ends() -> None:
     """A volume that never stops listing is not followed for ever."""
     endless = (file(b"%d.dat" % number) for number in count())

@@ -76,7 +76,7 @@ def on_key(key: Path) -> dict[str, str]:
 
 @dataclass(kw_only=True)
 class Station:
-    """One machine that is archive and dock; switched off until `power_on`.
+    """One machine that is archive and dock; off until `power_on` or `go_on`.
 
     Attributes:
         disk: What outlives it.
@@ -91,10 +91,18 @@ class Station:
 
     def power_on(self) -> Machine:
         """Boot; whoever calls it switches it off."""
-        disks = [self.disk, self.bundles]
-        self.machine = Machine(self.boot, self.folder, disks=disks, shares=False)
+        self._start(saved=None)
         self.machine.sh("mkdir -p /media/bundles; mount -o ro /dev/vdb /media/bundles")
         return self.machine
+
+    def go_on(self, saved: Path) -> Machine:
+        """Go on from where a machine with such a disk was saved."""
+        self._start(saved=saved)
+        return self.machine
+
+    def _start(self, *, saved: Path | None) -> None:
+        disks = [self.disk, self.bundles]
+        self.machine = Machine(self.boot, self.folder, disks=disks, shares=False, saved=saved)
 
     def do(self, script: str, *, version: str) -> str:
         """Run commands of docs/operations.md beside a version's bundle; return what was said."""

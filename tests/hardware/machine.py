@@ -17,6 +17,7 @@ from tests.hardware.kernel import BootFiles
 # Everything is emulated, on a machine that has other things to do.
 BOOT_TIMEOUT_S: Final = 300.0
 ANSWER_TIMEOUT_S: Final = 300.0
+_UNLIMITED: Final = 1 << 40
 _SHARE: Final = (
     *("-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"),
     *("-device", "virtio-9p-pci,fsdev=host,mount_tag=host"),
@@ -76,15 +77,22 @@ class Machine:
     """A guest: what it boots decides what it is."""
 
     def __init__(
-        self, boot: BootFiles, folder: Path, *, disks: Sequence[Path] = (), shares: bool = True
+        self,
+        boot: BootFiles,
+        folder: Path,
+        *,
+        disks: Sequence[Path] = (),
+        shares: bool = True,
+        saved: Path | None = None,
     ) -> None:
-        """Boot.
+        """Boot, or go on from where another one was saved.
 
         Args:
             boot: What QEMU boots.
             folder: For sockets and logs; its path is short.
             disks: Raw images that the guest has as /dev/vda and so on; they outlive it.
             shares: Whether it may read this machine's root. It has no network in any case.
+            saved: What `save` wrote; the disks are as they were then.
         """
         self._folder = folder
         self._numbers = count(1)
@@ -111,10 +119,11 @@ class Machine:
             *("-device", "virtio-serial-pci"),
             *("-chardev", f"socket,id=line,path={line},server=on,wait=off"),
             *("-device", "virtserialport,chardev=line,name=line"),
-            *("-device", "qemu-xhci,id=usb,p2=8,p3=8"),
+            *("-device", "qemu-xhci,id=usb,p2=10,p3=10"),
             # What a network adapter may be plugged into: a switch that leads nowhere.
             *("-netdev", "hubport,id=rogue,hubid=1"),
             *drives,
+            *(("-incoming", f"exec:cat {shlex.quote(str(saved))}") if saved else ()),
         ]
         self._log = (folder / "qemu.log").open("ab")
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
@@ -123,7 +132,10 @@ class Machine:
             self._qmp.receive(timeout_s=60)
             self._qmp_ask("qmp_capabilities")
             self._line = _Lines(line, patience_s=60)
-            self.release = str(self._line.receive(timeout_s=BOOT_TIMEOUT_S)["ready"])
+            if saved is None:
+                self.release = str(self._line.receive(timeout_s=BOOT_TIMEOUT_S)["ready"])
+            else:
+                self.release = self.run("uname", "-r", timeout_s=BOOT_TIMEOUT_S).out.strip()
         except BaseException:
             self.cut_power()
             raise
@@ -208,6 +220,18 @@ class Machine:
         self._qmp_ask("device_del", {"id": name})
         if name.startswith("stick"):
             self._forget_image(f"{name}-image")
+
+    def save(self, path: Path) -> None:
+        """Write down all that is in memory, and end; nothing is plugged in."""
+        self._qmp_ask("stop")
+        self._qmp_ask("migrate-set-parameters", {"max-bandwidth": _UNLIMITED})
+        self._qmp_ask("migrate", {"uri": f"exec:cat >{shlex.quote(str(path))}"})
+        deadline_s = time.monotonic() + BOOT_TIMEOUT_S
+        while (told := self._qmp_ask("query-migrate"))["status"] != "completed":
+            assert told["status"] in {"setup", "active", "device"}, told
+            assert time.monotonic() < deadline_s, told
+            time.sleep(0.1)  # its events are not kept while an answer is waited for
+        self.cut_power()
 
     def switch_off(self) -> None:
         """Have a guest with systemd end everything in good order, and wait for it."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -67,6 +68,20 @@ def recorder(
         officer_name="张伟",
     )
     return UsbRecorder(registered=registered, folder=folder, digests=digests)
+
+
+def hide_second_clip(image: Path) -> None:
+    """Damage a FAT32 with two clips: their names differ by the case of a letter, no more.
+
+    The last part of a long name is the third slot of 32 bytes, and stands first on the disk.
+    """
+    disk = bytearray(image.read_bytes())
+    found = [one.start() for one in re.finditer(rb"C.{10}\x0f\0.{9}M\0P", disk, re.DOTALL)]
+    first, second = (at for at in found if at % 32 == 0)
+    checksum = disk[second + 13]
+    disk[second : second + 32] = disk[first : first + 32].replace(b"M\0", b"m\0")
+    disk[second + 13] = checksum
+    image.write_bytes(disk)
 
 
 def names_on(image: Path) -> list[str]:

@@ -34,9 +34,10 @@ MOST_IDLE_BYTES = 80_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A station that was installed and switched off, and what was seen meanwhile."""
+    """A station that was installed and saved as it runs, and what was seen meanwhile."""
 
     station: Station
+    saved: Path
     key: Path
     unused_key: Path
     recorders: list[UsbRecorder]
@@ -47,7 +48,7 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Do all that docs/operations.md says, once for all tests; each has a copy of the disk."""
+    """Do all that docs/operations.md says, once for all tests; each goes on with a copy."""
     root = tmp_path_factory.mktemp("installation")
     recorders = [
         recorder(root / str(number), number, clips=2, clip_bytes=size * MIB)
@@ -77,11 +78,12 @@ def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
         station.until_active()
         machine.pull(stick)
         said += station.do(look, version=OLD)
-        machine.switch_off()
+        machine.save(folder / "saved")
     finally:
         machine.cut_power()
     return Made(
         station=station,
+        saved=folder / "saved",
         key=keys[0],
         unused_key=keys[1],
         recorders=recorders,
@@ -109,7 +111,7 @@ def _map_bays(station: Station, command: str, stick: Path) -> str:
 
 @pytest.fixture
 def station(made: Made, tmp_path: Path) -> Iterator[Station]:
-    """Switch on a copy of what was installed."""
+    """Go on with a copy of what was installed."""
     disk = tmp_path / "disk.img"
     subprocess.run(["cp", "--sparse=always", str(made.station.disk), str(disk)], check=True)
     copy = Station(
@@ -118,7 +120,7 @@ def station(made: Made, tmp_path: Path) -> Iterator[Station]:
         boot=made.station.boot,
         folder=made.station.folder,
     )
-    copy.power_on()
+    copy.go_on(made.saved)
     yield copy
     copy.machine.cut_power()
 
@@ -161,7 +163,7 @@ def test_the_bays_were_found_out(made: Made) -> None:
 
 
 def test_first_footage(made: Made, station: Station, tmp_path: Path) -> None:
-    """Switched on, a recorder is read to a receipt, and a technician finds no fault."""
+    """A recorder is read to a receipt, and a technician finds no fault."""
     machine = station.machine
     station.until_active()
     card = made.recorders[0].image(tmp_path / "card")

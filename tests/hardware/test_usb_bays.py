@@ -8,14 +8,14 @@ import pytest
 from demo.site import Site, SiteOptions
 from protocol.messages import BayState
 from tests.hardware.kernel import BootFiles
-from tests.hardware.recorders import UsbRecorder, blank_exfat, recorder
+from tests.hardware.recorders import UsbRecorder, blank_exfat, hide_second_clip, recorder
 from tests.hardware.station import Station
 
 pytestmark = pytest.mark.timeout(1_200)
 
 # One connector a bay; a recorder shows on one of its two paths.
-PORTS = tuple((f"1-{number}", f"2-{number}") for number in range(1, 8))
-FREE_PORT = "8"
+PORTS = tuple((f"1-{number}", f"2-{number}") for number in range(1, 9))
+FREE_PORT = "9"
 MIB = 1 << 20
 
 
@@ -25,7 +25,7 @@ def recorders(tmp_path_factory: pytest.TempPathFactory) -> list[UsbRecorder]:
     sizes = {3: 24 * MIB, 5: 24 * MIB}
     return [
         recorder(root / str(number), number, clip_bytes=sizes.get(number, MIB))
-        for number in range(1, 7)
+        for number in range(1, 9)
     ]
 
 
@@ -134,3 +134,19 @@ def test_what_is_no_recorder(station: Station, tmp_path: Path) -> None:
 
     assert shown["problem"] == "E-MNT-101"
     assert station.bay(6)["state"] == "empty"
+
+
+def test_a_file_that_hides_behind_another(
+    station: Station, recorders: list[UsbRecorder], tmp_path: Path
+) -> None:
+    """Of two names that are one to the kernel one clip is never read: it is not released."""
+    image = recorders[7].image(tmp_path / "card")
+    hide_second_clip(image)
+    station.machine.plug(image, "8")
+
+    shown = station.until_state(8, BayState.ATTENTION)
+    listed = station.machine.sh("ls /run/bayward-mount/bays/8/1/DCIM/100MEDIA")
+
+    assert shown["problem"] == "F-INV-007"
+    assert len({name.casefold() for name in listed.split()}) == 1
+    assert len(listed.split()) == 2
