@@ -24,7 +24,7 @@ test: packages-test venv-dev assets ## set up and run the whole suite; ARGS are 
 
 .PHONY: test-hardware
 test-hardware: packages-hardware venv-dev assets ## a real kernel and real USB in QEMU; ARGS are pytest's
-	@$(PY) -m pytest -p no:xdist $(ARGS) tests/hardware
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS) tests/hardware
 
 .PHONY: check
 check: packages-python venv-dev ## lint, format, types, import contracts, generated files

@@ -390,7 +390,9 @@ def _tools(
     bays: Sequence[BaySupervisor],
 ) -> _Tools:
     tools = _Tools(
-        lights=BayLights(board, light_outputs(config, time.monotonic), world.notices),
+        lights=BayLights(
+            board, light_outputs(config, time.monotonic), world.notices, world.isolated
+        ),
         check_up=_check_up(config, world.dock, vitals),
         commands=desk,
     )

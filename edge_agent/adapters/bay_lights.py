@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import structlog
 
 from edge_agent.adapters.bay_board import BayBoard
+from edge_agent.adapters.guard_link import Isolated
 from edge_agent.adapters.notice_store import Notice, NoticeStore
 from edge_agent.adapters.pyserial_port import PyserialPort
 from edge_agent.config import EdgeConfig
@@ -180,9 +181,16 @@ class BayLights:
         problems: Of the outputs that fail now, by name: code and words.
     """
 
-    def __init__(self, board: BayBoard, outputs: Sequence[Output], notices: NoticeStore) -> None:
+    def __init__(
+        self,
+        board: BayBoard,
+        outputs: Sequence[Output],
+        notices: NoticeStore,
+        isolated: Isolated,
+    ) -> None:
         self.problems: dict[str, str] = {}
         self._board = board
+        self._isolated = isolated
         self._outputs = outputs
         self._notices = notices
         self._sought: dict[BayNumber, float] = {}
@@ -204,6 +212,7 @@ class BayLights:
         async with asyncio.TaskGroup() as group:
             for output in self._outputs:
                 group.create_task(self._keep(output), name=output.name)
+            group.create_task(self._follow(), name="isolation")
 
     async def _keep(self, output: Output) -> None:
         try:
@@ -217,6 +226,12 @@ class BayLights:
         finally:
             # Nobody is left to say otherwise when the next recorder comes.
             await asyncio.shield(asyncio.to_thread(self._rest, output))
+
+    async def _follow(self) -> None:
+        """Have everything shown again whenever the no-internet rule is broken, and kept again."""
+        while True:
+            await self._isolated.changes.beyond(self._isolated.changes.beats)
+            self._board.turns.beat()
 
     async def _changed(self, output: Output, turns: int) -> None:
         """Return when there is something else to show; one that fails waits for its time."""
@@ -257,8 +272,11 @@ class BayLights:
 
     def _signals(self) -> Signals:
         now_s = time.monotonic()
+        is_breached = not self._isolated.may_talk
         return {
-            one.bay: Signal.IDENTIFY if self._sought.get(one.bay, 0) > now_s else signal_of(one)
+            one.bay: Signal.IDENTIFY
+            if self._sought.get(one.bay, 0) > now_s
+            else signal_of(one, is_breached=is_breached)
             for one in self._board.bays()
         }
 

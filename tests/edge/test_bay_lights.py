@@ -12,11 +12,13 @@ from demo.programs import ours
 from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.bay_face import empty_bay
 from edge_agent.adapters.bay_lights import BayLights, ChargerOutput, Lamps, LedOutput, Signals
+from edge_agent.adapters.guard_link import Isolated
 from edge_agent.adapters.notice_store import Notice, NoticeStore
 from edge_agent.errors import ChargerFailedError, LampFailedError
 from edge_agent.lights.charger import Slot
 from edge_agent.lights.signals import Signal
 from protocol.identifiers import BayNumber
+from protocol.manifest import Isolation
 from protocol.messages import BayMessage, BayState, Charging
 from tests.drivers.program import Program, running
 from tests.simulators.sealed_manifests import DOCK, NOW
@@ -203,8 +205,10 @@ def _bay(state: BayState) -> BayMessage:
 
 
 @contextlib.asynccontextmanager
-async def _kept(board: BayBoard, output: Shown, alerts: Alerts) -> AsyncIterator[BayLights]:
-    lights = BayLights(board, [output], cast("NoticeStore", alerts))
+async def _kept(
+    board: BayBoard, output: Shown, alerts: Alerts, isolated: Isolated | None = None
+) -> AsyncIterator[BayLights]:
+    lights = BayLights(board, [output], cast("NoticeStore", alerts), isolated or Isolated())
     task = asyncio.create_task(lights.run())
     try:
         yield lights
@@ -247,6 +251,22 @@ async def test_a_bay_that_somebody_looks_for() -> None:
         lights.identify(ONE, 3600)
         await _until_shown(output, Signal.IDENTIFY)
         lights.identify(ONE, 0)
+        await _until_shown(output, Signal.EMPTY)
+
+
+async def test_a_broken_no_internet_rule_is_seen_at_the_dock() -> None:
+    """Empty bays say so, until it is over; a recorder's own bay says what becomes of it."""
+    board = BayBoard([empty_bay(DOCK, ONE, lambda: NOW)])
+    output, isolated = Shown(), Isolated(Isolation.HOLDING)
+    async with _kept(board, output, Alerts(), isolated):
+        await _until_shown(output, Signal.EMPTY)
+        isolated.become(Isolation.BREACHED)
+        await _until_shown(output, Signal.ATTENTION)
+        board.show(_bay(BayState.RELEASABLE))
+        await _until_shown(output, Signal.SAFE_TO_TAKE)
+        board.show(_bay(BayState.EMPTY))
+        await _until_shown(output, Signal.ATTENTION)
+        isolated.become(Isolation.RESTORED)
         await _until_shown(output, Signal.EMPTY)
 
 

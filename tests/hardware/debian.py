@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from tests.hardware.kernel import CACHE, kernel_tree, modules
+from tests.hardware.kernel import CACHE, kernel_tree, modules, one_at_a_time
 
 _HERE: Final = Path(__file__).resolve().parent
 _DISK_BYTES: Final = 6 << 30
@@ -29,8 +29,9 @@ WantedBy=multi-user.target
 def bare_debian(folder: Path) -> Path:
     """Return a disk image with a bare Debian 12, a copy for this test alone."""
     kept = CACHE / "bare-debian.img"
-    if not kept.exists():
-        _make(kept)
+    with one_at_a_time("bare-debian"):
+        if not kept.exists():
+            _make(kept)
     copy = folder / "debian.img"
     _run("cp", "--sparse=always", "--reflink=auto", str(kept), str(copy))
     return copy

@@ -1,5 +1,7 @@
 """Debian's kernel and a small initial file system, made once and kept."""
 
+import contextlib
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -73,6 +75,15 @@ class BootFiles:
     initrd: Path
 
 
+@contextlib.contextmanager
+def one_at_a_time(what: str) -> Iterator[None]:
+    """Wait while another run makes the same thing for `CACHE`."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def boot_files() -> BootFiles:
     """Return the kernel and an initial file system that makes this machine's root the guest's."""
     tree = kernel_tree()
@@ -87,11 +98,11 @@ def disk_boot_files() -> BootFiles:
 
 def kernel_tree() -> Path:
     """Return the folder into which Debian's newest kernel was unpacked."""
-    CACHE.mkdir(exist_ok=True)
-    package = _package()
-    tree = CACHE / package.stem
-    if not tree.exists():
-        _extract(package, tree)
+    with one_at_a_time("kernel"):
+        package = _package()
+        tree = CACHE / package.stem
+        if not tree.exists():
+            _extract(package, tree)
     return tree
 
 
@@ -130,8 +141,13 @@ def _initrd(folder_of_modules: Path, names: Iterable[str], script: str) -> Path:
     init = script.format(modules=" ".join(file.name for file in files), root=_ROOT)
     key = hashlib.sha256("\n".join([init, *map(str, files)]).encode()).hexdigest()
     image = CACHE / f"initrd-{key[:16]}.cpio"
-    if image.exists():
-        return image
+    with one_at_a_time("initrd"):
+        if not image.exists():
+            _make_initrd(image, files, init)
+    return image
+
+
+def _make_initrd(image: Path, files: Iterable[Path], init: str) -> None:
     folder = CACHE / "initrd.making"
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("bin", "modules", "proc", "sys", "dev"):
@@ -151,7 +167,7 @@ def _initrd(folder_of_modules: Path, names: Iterable[str], script: str) -> Path:
             cwd=folder,
             check=True,
         )
-    return making.rename(image)
+    making.rename(image)
 
 
 def _with_needs(folder: Path, names: Iterable[str]) -> Iterator[Path]:
