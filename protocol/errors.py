@@ -83,3 +83,9 @@ class KeyFormatError(ProtocolError):
     """A key or certificate is not Ed25519 in a form we read."""
 
     code = "E-PRO-112"
+
+
+class ProofError(ProtocolError):
+    """A proof about the custody log does not show what it should."""
+
+    code = "E-PRO-113"
