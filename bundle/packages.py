@@ -147,7 +147,9 @@ def build_package(bundle: Bundle, package: Package, architecture: str, own_wheel
     out = empty_folder(bundle.work / "debs" / f"{package.name}-{architecture}")
     _settle(tree, bundle.made_at_s)
     epoch = {"SOURCE_DATE_EPOCH": str(bundle.made_at_s)}
-    run(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", tree, out], env=epoch)
+    # A dock unpacks it ten times faster than xz, for a fifth more of bytes.
+    small = ("-Zzstd", "-z12")
+    run(["dpkg-deb", "--root-owner-group", *small, "--build", tree, out], env=epoch)
     [built] = out.glob("*.deb")
     return built
 

@@ -55,7 +55,7 @@ def _add_newer(bundles: Path, work: Path) -> None:
         control = tree / "DEBIAN/control"
         control.write_text(control.read_text().replace(f"Version: {OLD}", f"Version: {NEW}"))
         package.unlink()
-        fast = ("--root-owner-group", "-Zgzip", "-z1", "--build")
+        fast = ("--root-owner-group", "-Zzstd", "-z1", "--build")
         _run("dpkg-deb", *fast, str(tree), str(package.with_name(package.name.replace(OLD, NEW))))
     pack(folder, bundles, made_at_s=0)
 

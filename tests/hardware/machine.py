@@ -135,6 +135,8 @@ class Machine:
             if saved is None:
                 self.release = str(self._line.receive(timeout_s=BOOT_TIMEOUT_S)["ready"])
             else:
+                self._await_status(leaving="inmigrate")
+                self._qmp_ask("cont")
                 self.release = self.run("uname", "-r", timeout_s=BOOT_TIMEOUT_S).out.strip()
         except BaseException:
             self.cut_power()
@@ -226,12 +228,16 @@ class Machine:
         self._qmp_ask("stop")
         self._qmp_ask("migrate-set-parameters", {"max-bandwidth": _UNLIMITED})
         self._qmp_ask("migrate", {"uri": f"exec:cat >{shlex.quote(str(path))}"})
-        deadline_s = time.monotonic() + BOOT_TIMEOUT_S
-        while (told := self._qmp_ask("query-migrate"))["status"] != "completed":
-            assert told["status"] in {"setup", "active", "device"}, told
-            assert time.monotonic() < deadline_s, told
-            time.sleep(0.1)  # its events are not kept while an answer is waited for
+        self._await_status(leaving="paused")
+        told = self._qmp_ask("query-migrate")
+        assert told["status"] == "completed", told
         self.cut_power()
+
+    def _await_status(self, *, leaving: str) -> None:
+        deadline_s = time.monotonic() + BOOT_TIMEOUT_S
+        while self._qmp_ask("query-status")["status"] in {leaving, "finish-migrate"}:
+            assert time.monotonic() < deadline_s, self._qmp_ask("query-migrate")
+            time.sleep(0.1)  # its events are not kept while an answer is waited for
 
     def switch_off(self) -> None:
         """Have a guest with systemd end everything in good order, and wait for it."""
