@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.hardware.machine import Machine
+from tests.hardware.machine import ANSWER_TIMEOUT_S, Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,9 @@ class Bays:
         found: dict[str, Any] = next(one for one in bays if one["bay"] == number)
         return found
 
-    def until(self, number: int, condition: str, *, timeout_s: float = 400.0) -> dict[str, Any]:
+    def until(
+        self, number: int, condition: str, *, timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> dict[str, Any]:
         """Return what a bay shows as soon as a condition holds, in Python and about ``bay``."""
         command = [self.python, "-c", _WAIT, str(self.socket), str(number), condition]
         ran = self.machine.run(*command, timeout_s=timeout_s)

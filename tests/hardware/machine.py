@@ -15,8 +15,9 @@ from typing import Any, Final, Self
 from tests.hardware.kernel import BootFiles
 
 # Everything is emulated, on a machine that has other things to do.
-BOOT_TIMEOUT_S: Final = 300.0
-ANSWER_TIMEOUT_S: Final = 300.0
+BOOT_TIMEOUT_S: Final = 600.0
+ANSWER_TIMEOUT_S: Final = 600.0
+_QMP_TIMEOUT_S: Final = 120.0
 _UNLIMITED: Final = 1 << 40
 _SHARE: Final = (
     *("-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"),
@@ -128,10 +129,10 @@ class Machine:
         self._log = (folder / "qemu.log").open("ab")
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
         try:
-            self._qmp = _Lines(qmp, patience_s=60)
-            self._qmp.receive(timeout_s=60)
+            self._qmp = _Lines(qmp, patience_s=_QMP_TIMEOUT_S)
+            self._qmp.receive(timeout_s=_QMP_TIMEOUT_S)
             self._qmp_ask("qmp_capabilities")
-            self._line = _Lines(line, patience_s=60)
+            self._line = _Lines(line, patience_s=_QMP_TIMEOUT_S)
             if saved is None:
                 self.release = str(self._line.receive(timeout_s=BOOT_TIMEOUT_S)["ready"])
             else:
@@ -148,11 +149,11 @@ class Machine:
     def __exit__(self, *_: object) -> None:
         self.cut_power()
 
-    def run(self, *command: str, timeout_s: float = 240.0) -> Ran:
+    def run(self, *command: str, timeout_s: float = ANSWER_TIMEOUT_S) -> Ran:
         """Run a command in the guest to its end."""
         return self._ask(f"exec timeout {timeout_s} {shlex.join(command)}", timeout_s=timeout_s)
 
-    def sh(self, script: str, *, timeout_s: float = 240.0) -> str:
+    def sh(self, script: str, *, timeout_s: float = ANSWER_TIMEOUT_S) -> str:
         """Run a shell script that must succeed, and return what it printed."""
         ran = self.run("sh", "-ec", script, timeout_s=timeout_s)
         assert ran.status == 0, f"{script}\n{ran.out}{ran.err}"
@@ -173,7 +174,7 @@ class Machine:
         )
         return Ran(status=told["status"], out=out, err=err)
 
-    def until(self, script: str, *, timeout_s: float = 240.0) -> str:
+    def until(self, script: str, *, timeout_s: float = ANSWER_TIMEOUT_S) -> str:
         """Return what a shell script prints as soon as it succeeds, tried again and again there."""
         loop = f"until {{ {script}; }} 2>/dev/null; do sleep 0.2; done"
         return self.sh(loop, timeout_s=timeout_s)
@@ -273,6 +274,6 @@ class Machine:
     def _qmp_tell(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         self._qmp.send({"execute": command, "arguments": arguments})
         while True:
-            told = self._qmp.receive(timeout_s=60)
+            told = self._qmp.receive(timeout_s=_QMP_TIMEOUT_S)
             if "event" not in told:
                 return told

@@ -11,7 +11,7 @@ from demo.site import Site
 from protocol.messages import BayState
 from tests.hardware.bays import Bays, archived
 from tests.hardware.kernel import BootFiles
-from tests.hardware.machine import Machine
+from tests.hardware.machine import ANSWER_TIMEOUT_S, Machine
 
 _DISK_BYTES: Final = 2 << 30
 
@@ -75,12 +75,14 @@ class Station:
         return self.bays.now(number)
 
     def until_state(
-        self, number: int, state: BayState, *, timeout_s: float = 400.0
+        self, number: int, state: BayState, *, timeout_s: float = ANSWER_TIMEOUT_S
     ) -> dict[str, Any]:
         """Return what a bay shows as soon as it is in a state."""
         return self.until(number, f"bay['state'] == {state.value!r}", timeout_s=timeout_s)
 
-    def until(self, number: int, condition: str, *, timeout_s: float = 400.0) -> dict[str, Any]:
+    def until(
+        self, number: int, condition: str, *, timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> dict[str, Any]:
         """Return what a bay shows as soon as a condition holds: see `Bays.until`."""
         return self.bays.until(number, condition, timeout_s=timeout_s)
 

@@ -24,7 +24,7 @@ from tests.hardware.kernel import disk_boot_files
 from tests.hardware.operations import commands
 from tests.hardware.recorders import UsbRecorder, names_on, recorder
 
-pytestmark = pytest.mark.timeout(2_400)
+pytestmark = pytest.mark.timeout(3_600)
 
 MIB = 1 << 20
 KEY_PORT = "8"

@@ -11,7 +11,7 @@ from tests.hardware.kernel import BootFiles
 from tests.hardware.recorders import recorder
 from tests.hardware.station import Station
 
-pytestmark = pytest.mark.timeout(1_200)
+pytestmark = pytest.mark.timeout(2_400)
 
 MIB = 1 << 20
 

@@ -11,7 +11,7 @@ from tests.hardware.kernel import BootFiles
 from tests.hardware.recorders import recorder
 from tests.hardware.station import Station
 
-pytestmark = pytest.mark.timeout(1_200)
+pytestmark = pytest.mark.timeout(2_400)
 
 
 def test_a_recorder_is_asked_and_comes_back_as_a_disk(

@@ -11,7 +11,7 @@ from tests.hardware.kernel import BootFiles
 from tests.hardware.recorders import UsbRecorder, blank_exfat, hide_second_clip, recorder
 from tests.hardware.station import Station
 
-pytestmark = pytest.mark.timeout(1_200)
+pytestmark = pytest.mark.timeout(2_400)
 
 # One connector a bay; a recorder shows on one of its two paths.
 PORTS = tuple((f"1-{number}", f"2-{number}") for number in range(1, 9))
