@@ -314,6 +314,10 @@ class GuardError(EdgeError):
     retry = Retry.SOON
 
 
+class UsbDescriptorsError(GuardError):
+    """A USB device's descriptors do not add up: what it is, nobody can tell. It is refused."""
+
+
 class ProvisioningError(EdgeError):
     """Base of what keeps a USB key from making this machine a dock."""
 

@@ -24,6 +24,8 @@ class Kind(Enum):
     FORWARDING = "E-ISO-106"
     ROUTER_BELIEVED = "E-ISO-107"
     CANNOT_LOOK = "E-ISO-108"
+    FOREIGN_USB = "E-ISO-122"
+    USB_OPEN = "E-ISO-123"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,19 @@
 """What edge-guard tells edge-agent: one JSON object a line, at once and at each change."""
 
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 from msgspec import Meta
 
 from edge_agent.guard.breaches import Breach
 from edge_agent.guard.state import Watch
+from edge_agent.guard.usb_register import MOST_REFUSALS, Register, Sighting
+from edge_agent.mounting.port_paths import PortField
 from protocol import strict_json
 from protocol.manifest import Isolation, UtcTime
 from protocol.strict_json import Message
 
-MAX_WORD_BYTES: Final = 64 * 1024
+MAX_WORD_BYTES: Final = 128 * 1024
 _MOST_TOLD: Final = 50
 _MOST_CHARACTERS: Final = 300
 
@@ -26,12 +29,56 @@ class ToldBreach(Message, frozen=True, kw_only=True):
     text: _Text
 
 
+class ToldUsb(Message, frozen=True, kw_only=True):
+    """A USB device: see `Sighting`."""
+
+    port: PortField
+    ids: Annotated[str, Meta(pattern=r"^([0-9a-f]{4}:[0-9a-f]{4})?$")]
+    name: _Text
+    let_in: bool
+    because: _Text
+    bay: int | None = None
+
+
+class ToldRefusal(Message, frozen=True, kw_only=True):
+    """A USB device that was refused, so many times."""
+
+    device: ToldUsb
+    first_at: UtcTime
+    last_at: UtcTime
+    times: Annotated[int, Meta(ge=1)]
+
+
+class ToldOpening(Message, frozen=True, kw_only=True):
+    """A USB port that lets everything in for a while, and who opened it."""
+
+    port: PortField
+    until: UtcTime
+    by: _Text
+
+
+class ToldDoor(Message, frozen=True, kw_only=True):
+    """The USB door.
+
+    Attributes:
+        present: What is plugged in.
+        refused: What was refused within the last day, each kind at each port once.
+        refusals: How often anything was, since the guard began.
+    """
+
+    present: Annotated[tuple[ToldUsb, ...], Meta(max_length=_MOST_TOLD)] = ()
+    refused: Annotated[tuple[ToldRefusal, ...], Meta(max_length=MOST_REFUSALS)] = ()
+    refusals: Annotated[int, Meta(ge=0)] = 0
+    open_ports: Annotated[tuple[ToldOpening, ...], Meta(max_length=_MOST_TOLD)] = ()
+
+
 class Word(Message, frozen=True, kw_only=True):
     """How it stands.
 
     Attributes:
         enforced: False in a dry run, where nothing is shut and nothing refused.
         table_sha256: Of the rules in the kernel; None if they are not ours.
+        door: None where none is kept.
     """
 
     isolation: Isolation
@@ -41,9 +88,12 @@ class Word(Message, frozen=True, kw_only=True):
     incident: Annotated[tuple[ToldBreach, ...], Meta(max_length=_MOST_TOLD)] = ()
     began_at: UtcTime | None = None
     table_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    door: ToldDoor | None = None
 
 
-def word_of(watch: Watch, *, enforced: bool, table_sha256: str | None) -> Word:
+def word_of(
+    watch: Watch, *, enforced: bool, table_sha256: str | None, door: ToldDoor | None = None
+) -> Word:
     """Return what is told."""
     return Word(
         isolation=watch.isolation if enforced else Isolation.NOT_ENFORCED,
@@ -53,6 +103,26 @@ def word_of(watch: Watch, *, enforced: bool, table_sha256: str | None) -> Word:
         incident=tuple(map(_told, watch.incident[:_MOST_TOLD])),
         began_at=watch.began_at,
         table_sha256=table_sha256,
+        door=door,
+    )
+
+
+def door_of(register: Register, open_ports: Iterable[ToldOpening]) -> ToldDoor:
+    """Return what is told of the USB door."""
+    present = (sighting for _, sighting in register.seen[:_MOST_TOLD])
+    return ToldDoor(
+        present=tuple(map(_told_usb, present)),
+        refused=tuple(
+            ToldRefusal(
+                device=_told_usb(one.sighting),
+                first_at=one.first_at,
+                last_at=one.last_at,
+                times=one.times,
+            )
+            for one in register.refused
+        ),
+        refusals=register.refusals,
+        open_ports=tuple(open_ports),
     )
 
 
@@ -75,4 +145,15 @@ def _told(breach: Breach) -> ToldBreach:
         code=breach.kind.value,
         subject=breach.subject[:_MOST_CHARACTERS],
         text=breach.text[:_MOST_CHARACTERS],
+    )
+
+
+def _told_usb(sighting: Sighting) -> ToldUsb:
+    return ToldUsb(
+        port=sighting.port,
+        ids=sighting.ids,
+        name=sighting.untrusted_name[:_MOST_CHARACTERS],
+        let_in=sighting.let_in,
+        because=sighting.because[:_MOST_CHARACTERS],
+        bay=sighting.bay,
     )
