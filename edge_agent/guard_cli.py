@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from edge_agent import guard_usb_cli as usb
 from edge_agent.adapters.guard_link import read_word
 from edge_agent.adapters.guard_service import Guard, GuardService
 from edge_agent.adapters.net_facts import NetFacts
@@ -23,7 +24,9 @@ from edge_agent.errors import EdgeError, GuardError
 from edge_agent.guard.breaches import Breach, Kind, breaches
 from edge_agent.guard.policy import Packet, Policy, Transport, decide, problems
 from edge_agent.guard.ruleset import as_nftables
-from edge_agent.guard_config import GuardConfig, known_hosts, policy_of
+from edge_agent.guard.usb_door import problems as door_problems
+from edge_agent.guard_config import GuardConfig, door_policy_of, known_hosts, policy_of
+from edge_agent.mounting.port_paths import PortPath, parse_port
 from runtime.errors import RuntimeFault, SettingsError
 from runtime.logs import configure
 from runtime.service import notify
@@ -41,6 +44,9 @@ examples:
   edge-guard audit --json
   edge-guard explain --to 8.8.8.8 --port 53 --protocol udp
   edge-guard explain --from 192.168.10.9 --port 22
+  edge-guard explain --usb 1-2                 what is plugged in there
+  edge-guard open-port --minutes 30 1-2        lets a technician's device in; as root
+  edge-guard open-port --minutes 0 1-2         closes it again
   edge-guard rules | less                      the table of nftables, as it is loaded
   edge-guard apply                             loads it once; `run` keeps it
   edge-guard status                            what the running edge-guard says
@@ -77,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
     )
     parser.add_argument("--config", type=Path, default=_DEFAULT_CONFIG, help="default: %(default)s")
+    parser.add_argument("--sysfs", type=Path, default=usb.SYSFS, help=argparse.SUPPRESS)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     for name, act, what in (
         ("run", _run, "keep the rule until SIGTERM"),
@@ -92,16 +99,36 @@ def _parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=what)
         verb.add_argument("--json", action="store_true", help="for programs")
         verb.set_defaults(act=reader)
-    explain = verbs.add_parser("explain", help="which rule lets a packet through, or refuses it")
-    other = explain.add_mutually_exclusive_group(required=True)
+    _add_explain(verbs.add_parser("explain", help="which rule lets something in or out, or not"))
+    opening = verbs.add_parser("open-port", help="let everything in at one USB port, for a while")
+    opening.add_argument("--minutes", type=usb.minutes_of, required=True, metavar="N")
+    opening.add_argument("port", type=_port, metavar="PORT", help="as under /sys/bus/usb/devices")
+    opening.set_defaults(act=_open_port)
+    return parser
+
+
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    other = parser.add_mutually_exclusive_group(required=True)
     other.add_argument("--to", type=ipaddress.ip_address, metavar="ADDRESS")
     other.add_argument("--from", type=ipaddress.ip_address, metavar="ADDRESS", dest="from_")
-    explain.add_argument("--port", type=int, default=0, help="the one that is called")
+    other.add_argument("--usb", type=_port, metavar="PORT", help="what is plugged in there")
+    parser.add_argument("--port", type=int, default=0, help="the one that is called")
     kinds = [one.value for one in Transport]
-    explain.add_argument("--protocol", choices=kinds, default="tcp", help="default: tcp")
-    explain.add_argument("--interface", help="default: the station's first")
-    explain.set_defaults(act=_explain)
-    return parser
+    parser.add_argument("--protocol", choices=kinds, default="tcp", help="default: tcp")
+    parser.add_argument("--interface", help="default: the station's first")
+    parser.set_defaults(act=_explain)
+
+
+def _port(text: str) -> PortPath:
+    port = parse_port(text)
+    if port is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no USB port, such as 1-2 or 1-2.4")
+    return port
+
+
+def _open_port(options: argparse.Namespace, config: GuardConfig, _policy: Policy) -> int:
+    usb.open_port(config, options.port, minutes=options.minutes)
+    return 0
 
 
 def _usable(policy: Policy) -> None:
@@ -111,7 +138,8 @@ def _usable(policy: Policy) -> None:
 
 
 def _check(_options: argparse.Namespace, config: GuardConfig, policy: Policy) -> int:
-    found = problems(policy)
+    door = door_policy_of(config)
+    found = (*problems(policy), *(() if door is None else door_problems(door)))
     for problem in found:
         print(f"✗ {problem}")
     if found:
@@ -121,6 +149,8 @@ def _check(_options: argparse.Namespace, config: GuardConfig, policy: Policy) ->
     print(f"✓ ssh: {policy.ssh_from or 'from nobody'}")
     print(f"✓ interfaces: {', '.join(policy.interfaces)}")
     print(f"✓ networks: {', '.join(map(str, policy.networks))}")
+    for line in usb.describe(door):
+        print(line)
     if config.guard.dry_run:
         print("! dry_run: nothing is refused and nothing is shut, and every manifest says so")
     return 0
@@ -137,17 +167,26 @@ def _rules(_options: argparse.Namespace, _config: GuardConfig, policy: Policy) -
     return 0
 
 
-def _audit(options: argparse.Namespace, _config: GuardConfig, policy: Policy) -> int:
+def _audit(options: argparse.Namespace, config: GuardConfig, policy: Policy) -> int:
     table = NftTable(policy)
     found = breaches(policy, NetFacts().look(is_table_ours=True))
     if table.digest() is None:
         text = "there is no table of rules: is edge-guard running?"
         found = (Breach(kind=Kind.TABLE_CHANGED, subject="nftables", text=text), *found)
-    _show(
-        [(one.kind.value, one.text) for one in found],
-        as_json=options.json,
-        good="holding: nothing breaks the rule",
-    )
+    door = usb.gate_of(config, options.sysfs)
+    if door is not None:
+        found = (*found, *door.look(datetime.now(UTC), enforced=False).found)
+    told = None if door is None else door.told
+    if options.json:
+        breached = [{"code": one.kind.value, "text": one.text} for one in found]
+        said = {"holding": not found, "breaches": breached, "door": msgspec.to_builtins(told)}
+        print(json.dumps(said, ensure_ascii=False))
+        return _BREACHED if found else 0
+    for one in found:
+        print(f"✗ {one.kind.value} {printable(one.text)}")
+    if not found:
+        print("✓ holding: nothing breaks the rule")
+    usb.show(told)
     return _BREACHED if found else 0
 
 
@@ -163,10 +202,13 @@ def _status(options: argparse.Namespace, config: GuardConfig, _policy: Policy) -
         closed = [one for one in word.incident if one not in word.open]
         for one in closed:
             print(f"! it was: {one.code} {printable(one.text)}")
+        usb.show(word.door)
     return _BREACHED if word.open or not word.enforced else 0
 
 
-def _explain(options: argparse.Namespace, _config: GuardConfig, policy: Policy) -> int:
+def _explain(options: argparse.Namespace, config: GuardConfig, policy: Policy) -> int:
+    if options.usb is not None:
+        return _BREACHED if usb.explain(config, options.usb, sysfs=options.sysfs) else 0
     is_outgoing = options.to is not None
     other = options.to or options.from_
     has_ports = options.protocol in {Transport.TCP.value, Transport.UDP.value}
@@ -186,26 +228,17 @@ def _explain(options: argparse.Namespace, _config: GuardConfig, policy: Policy) 
     return 0 if decision.passes else _BREACHED
 
 
-def _show(lines: Sequence[tuple[str, str]], *, as_json: bool, good: str) -> None:
-    if as_json:
-        told = [{"code": code, "text": text} for code, text in lines]
-        print(json.dumps({"holding": not lines, "breaches": told}, ensure_ascii=False))
-        return
-    for code, text in lines:
-        print(f"✗ {code} {printable(text)}")
-    if not lines:
-        print(f"✓ {good}")
-
-
-def _run(_options: argparse.Namespace, config: GuardConfig, policy: Policy) -> int:
+def _run(options: argparse.Namespace, config: GuardConfig, policy: Policy) -> int:
     configure(json=True, level="info")
     _usable(policy)
+    usb.usable(door_policy_of(config))
     guard = Guard(
         policy,
         NftTable(policy),
         NetFacts(),
         clock=lambda: datetime.now(UTC),
         enforced=not config.guard.dry_run,
+        door=usb.gate_of(config, options.sysfs),
     )
     guard.load()
     guard.look()
@@ -219,7 +252,7 @@ def _run(_options: argparse.Namespace, config: GuardConfig, policy: Policy) -> i
         signal.signal(number, stop)
     notify("READY=1")
     service.run(alive=lambda: notify("WATCHDOG=1"))
-    # The table stays: who ends this program does not open the way out.
+    # The table stays, and the door stays shut: who ends this program opens no way.
     notify("STOPPING=1")
     return 0
 

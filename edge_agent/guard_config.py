@@ -3,12 +3,16 @@
 import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from edge_agent.guard.policy import Address, Network, Peer, Policy, Transport
+from edge_agent.guard.usb_door import USUAL_MODELS, BayPorts, DoorPolicy, Model, Use
+from edge_agent.mount_config import PortList
+from edge_agent.mounting.port_paths import PortField, PortPath
+from protocol.identifiers import BayField
 from runtime.errors import SettingsError
 
 DEFAULT_SOCKET: Final = Path("/run/bayward-guard/guard.sock")
@@ -19,6 +23,36 @@ _HTTPS_PORT: Final = 443
 _Text = Annotated[str, Meta(min_length=1, max_length=255)]
 # netdevice(7): IFNAMSIZ, with its NUL.
 _InterfaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.@-]{1,15}$")]
+
+
+# As lsusb writes it.
+_UsbNumber = Annotated[str, Meta(pattern=r"^[0-9a-f]{4}$")]
+
+
+class UsbModelTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A recorder model at USB.
+
+    ``serials`` are patterns as of a shell; without any, each serial number fits. Every interface
+    has to be for one of ``interfaces``.
+    """
+
+    name: _Text
+    vendor: _UsbNumber
+    product: _UsbNumber
+    serials: Annotated[tuple[_Text, ...], Meta(max_length=1_000)] = ()
+    interfaces: Annotated[tuple[Use, ...], Meta(min_length=1)] = (Use.STORAGE,)
+
+
+class UsbTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The USB door.
+
+    Without ``enabled`` it is kept where a bay is a USB one. At ``own_ports`` the machine's own
+    devices are, whatever they are. Without ``models``, those that are usual come in.
+    """
+
+    enabled: bool | None = None
+    own_ports: Annotated[tuple[PortField, ...], Meta(max_length=32)] = ()
+    models: Annotated[tuple[UsbModelTable, ...], Meta(max_length=100)] = ()
 
 
 class GuardTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,6 +68,7 @@ class GuardTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ssh_from: _Text | None = None
     dry_run: bool = False
     socket: Path = DEFAULT_SOCKET
+    usb: UsbTable = field(default_factory=UsbTable)
 
 
 class GuardedArchive(Struct, frozen=True, kw_only=True):
@@ -44,11 +79,20 @@ class GuardedArchive(Struct, frozen=True, kw_only=True):
     mqtt_port: Annotated[int, Meta(ge=1, le=65_535)] = 8883
 
 
+class GuardedBay(Struct, frozen=True, kw_only=True):
+    """A bay, as far as the USB door asks."""
+
+    number: BayField
+    source: Literal["directory", "usb"]
+    ports: PortList | None = None
+
+
 class GuardConfig(Struct, frozen=True, kw_only=True):
-    """edge.toml, as far as it is about the network."""
+    """edge.toml, as far as it is about the network and the USB door."""
 
     archive: GuardedArchive
     guard: GuardTable
+    bays: Annotated[tuple[GuardedBay, ...], Meta(max_length=99)] = ()
 
 
 def policy_of(config: GuardConfig, path: Path, *, hosts: Mapping[str, Address]) -> Policy:
@@ -70,6 +114,34 @@ def policy_of(config: GuardConfig, path: Path, *, hosts: Mapping[str, Address]) 
         ssh_from=None
         if table.ssh_from is None
         else _address(table.ssh_from, path, "$.guard.ssh_from", hosts),
+    )
+
+
+def door_policy_of(config: GuardConfig) -> DoorPolicy | None:
+    """Return who may come in at which USB port; None if no door is kept."""
+    table = config.guard.usb
+    bays = tuple(
+        BayPorts(bay=bay.number, ports=tuple(map(PortPath, bay.ports)))
+        for bay in config.bays
+        if bay.source == "usb" and bay.ports is not None
+    )
+    is_kept = bool(bays) if table.enabled is None else table.enabled
+    if not is_kept:
+        return None
+    return DoorPolicy(
+        bays=bays,
+        own_ports=tuple(map(PortPath, table.own_ports)),
+        models=tuple(map(_model, table.models)) or USUAL_MODELS,
+    )
+
+
+def _model(table: UsbModelTable) -> Model:
+    return Model(
+        name=table.name,
+        vendor=int(table.vendor, 16),
+        product=int(table.product, 16),
+        serials=table.serials,
+        uses=frozenset(table.interfaces),
     )
 
 

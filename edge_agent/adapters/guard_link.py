@@ -13,14 +13,27 @@ from edge_agent.adapters.notice_store import Notice, NoticeStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.vitals import Vitals
 from edge_agent.errors import GuardError
-from edge_agent.guard.messages import MAX_WORD_BYTES, ToldBreach, Word, parse
+from edge_agent.guard.messages import (
+    MAX_WORD_BYTES,
+    ToldBreach,
+    ToldDoor,
+    ToldOpening,
+    ToldUsb,
+    Word,
+    parse,
+)
 from protocol.errors import ProtocolError
+from protocol.identifiers import BayNumber
 from protocol.manifest import Isolation
 
 # The rule was broken, and is not any more.
 RESTORED: Final = "E-ISO-110"
 # A guard is configured and says nothing.
 SILENT: Final = "E-ISO-111"
+# A USB device was refused.
+REFUSED: Final = "E-ISO-121"
+# A technician has opened a USB port for a while.
+OPENED: Final = "E-ISO-124"
 
 _AGAIN_S: Final = 1.0
 _PATIENCE_S: Final = 10.0
@@ -93,6 +106,7 @@ class GuardLink:
         self._isolated = isolated
         self._notices = notices
         self._told: set[tuple[str, str]] = set()
+        self._told_of_door: frozenset[ToldUsb | ToldOpening] = frozenset()
         self._was_heard = True
 
     async def run(self) -> None:
@@ -132,6 +146,25 @@ class GuardLink:
             await self._notices.raise_alert(Notice(code=RESTORED, text=text, facts={}))
         if not word.incident:
             self._told.clear()
+        if word.door is not None:
+            await self._take_door(word.door)
+
+    async def _take_door(self, door: ToldDoor) -> None:
+        """Raise an alert for what was refused or opened; each once, as long as it is told."""
+        refused = [one.device for one in door.refused]
+        for device in refused:
+            if device not in self._told_of_door:
+                what = f"the USB device {device.ids} {device.name}"
+                text = f"{what} at {device.port} was refused: {device.because}"
+                await self._notices.raise_alert(
+                    _at_port(REFUSED, text, device.port, bay=device.bay)
+                )
+        for opening in door.open_ports:
+            if opening not in self._told_of_door:
+                until = f"{opening.until:%H:%M:%S} UTC"
+                text = f"USB port {opening.port} was opened until {until} by {opening.by}"
+                await self._notices.raise_alert(_at_port(OPENED, text, opening.port))
+        self._told_of_door = frozenset((*refused, *door.open_ports))
 
     async def _tell(self, breach: ToldBreach) -> None:
         """Raise an alert; each breach once, until the rule has held for a while."""
@@ -147,6 +180,11 @@ class GuardLink:
             self._was_heard = False
             text = f"edge-guard is not heard: {reason}"
             await self._notices.raise_alert(Notice(code=SILENT, text=text, facts={}))
+
+
+def _at_port(code: str, text: str, port: str, *, bay: int | None = None) -> Notice:
+    number = None if bay is None else BayNumber(bay)
+    return Notice(code=code, text=text, facts={"subject": port}, bay=number)
 
 
 def read_word(path: Path) -> Word:

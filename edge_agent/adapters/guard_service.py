@@ -14,6 +14,7 @@ import structlog
 
 from edge_agent.adapters.net_facts import NetFacts
 from edge_agent.adapters.nft_table import NftTable
+from edge_agent.adapters.usb_gate import Looked, UsbGate
 from edge_agent.errors import GuardError
 from edge_agent.guard.breaches import Breach, Kind, breaches
 from edge_agent.guard.messages import Word, encode, word_of
@@ -25,8 +26,13 @@ _SOL_NETLINK: Final = 270
 _ADD_MEMBERSHIP: Final = 1
 _NETLINK_ROUTE: Final = 0
 _NETLINK_NETFILTER: Final = 12
-# Links, addresses and routes of both families; rules.
-_HINTS: Final = ((_NETLINK_ROUTE, (1, 5, 7, 9, 11)), (_NETLINK_NETFILTER, (7,)))
+_NETLINK_KOBJECT_UEVENT: Final = 15
+# Links, addresses and routes of both families; rules; devices that come and go.
+_HINTS: Final = (
+    (_NETLINK_ROUTE, (1, 5, 7, 9, 11)),
+    (_NETLINK_NETFILTER, (7,)),
+    (_NETLINK_KOBJECT_UEVENT, (1,)),
+)
 # A change of which no word came is seen after so long.
 _LOOK_EVERY_S: Final = 1.0
 _MOST_LISTENERS: Final = 16
@@ -45,13 +51,15 @@ class Guard:
         *,
         clock: Callable[[], datetime],
         enforced: bool = True,
+        door: UsbGate | None = None,
     ) -> None:
-        """Change nothing yet; with *enforced* False it never does."""
+        """Change nothing yet; with *enforced* False it never does. *door* is the USB door."""
         self._policy = policy
         self._table = table
         self._network = network
         self._clock = clock
         self._enforced = enforced
+        self._door = door
         self._watch = begin(clock())
         self._sha256: str | None = None
         self._troubles: set[Breach] = set()
@@ -64,7 +72,12 @@ class Guard:
     @property
     def word(self) -> Word:
         """The same, as it is told."""
-        return word_of(self._watch, enforced=self._enforced, table_sha256=self._sha256)
+        return word_of(
+            self._watch,
+            enforced=self._enforced,
+            table_sha256=self._sha256,
+            door=None if self._door is None else self._door.told,
+        )
 
     def load(self) -> None:
         """Put the table into the kernel.
@@ -77,18 +90,36 @@ class Guard:
 
     def look(self) -> bool:
         """Look at everything, shut what breaks the rule; return whether it stands otherwise now."""
+        told_before = self.word
+        at_door = self._look_at_door()
         found = left = self._breaches()
         if self._enforced and found:
             for breach in found:
                 self._shut(breach)
             left = self._breaches()
+        found, left = (*at_door.found, *found), (*at_door.left, *left)
         for breach in set(found) - set(self._watch.open_):
             _log.warning("the rule is broken", code=breach.kind.value, text=breach.text)
         before = self._watch
         self._watch = after_look(before, found=found, left=left, now=self._clock())
         if self._watch.isolation is not before.isolation:
             _log.warning("isolation", state=self._watch.isolation.value)
-        return self._watch != before
+        return self.word != told_before
+
+    def _look_at_door(self) -> Looked:
+        """Look at the USB devices, before all else: what is plugged in waits for it."""
+        if self._door is None:
+            return Looked()
+        seen, opened = set(self._door.register.seen), set(self._door.open_ports)
+        looked = self._door.look(self._clock(), enforced=self._enforced)
+        for _, one in (one for one in self._door.register.seen if one not in seen):
+            what = "a USB device is let in" if one.let_in else "a USB device is refused"
+            name, because = one.untrusted_name, one.because
+            _log.warning(what, port=one.port, ids=one.ids, name=name, because=because)
+        for opening in opened.symmetric_difference(self._door.open_ports):
+            what = "closed again" if opening in opened else "opened"
+            _log.warning(f"a USB port is {what}", port=opening.port, by=opening.by)
+        return looked
 
     def _breaches(self) -> tuple[Breach, ...]:
         unseen: list[Breach] = []

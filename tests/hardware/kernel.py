@@ -96,6 +96,12 @@ def disk_boot_files() -> BootFiles:
     return BootFiles(kernel=_kernel(tree), initrd=_initrd(modules(tree), _DISK_MODULES, _INIT_DISK))
 
 
+def module_files(*names: str) -> list[Path]:
+    """Return what ``insmod`` needs for modules that are not loaded at boot, in order."""
+    folder = modules(kernel_tree())
+    return list(dict.fromkeys(_with_needs(folder, names)))
+
+
 def kernel_tree() -> Path:
     """Return the folder into which Debian's newest kernel was unpacked."""
     with one_at_a_time("kernel"):
