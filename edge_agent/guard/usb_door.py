@@ -22,6 +22,8 @@ _ACM: Final = 0x02
 _SCSI: Final = 0x06
 _BULK_ONLY_AND_UAS: Final = frozenset({0x50, 0x62})
 
+_SHOWN_TEXT: Final = 48
+
 _NAMES: Final[dict[int, str]] = {
     0x01: "sound",
     _COMMUNICATIONS: "a modem or network adapter",
@@ -100,7 +102,7 @@ class Model:
         if descriptors.device_class not in allowed:
             return f"its class {descriptors.device_class:02x} is not for {self._uses}"
         if self.serials and not any(fnmatchcase(untrusted_serial, one) for one in self.serials):
-            return f"its serial number {untrusted_serial!r} is none of {self.name}"
+            return f"its serial number {untrusted_serial[:_SHOWN_TEXT]!a} is none of {self.name}"
         return None
 
     @property

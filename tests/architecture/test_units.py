@@ -9,6 +9,8 @@ from typing import Final
 
 import pytest
 
+from edge_agent.guard.usb_descriptors import Function
+from edge_agent.guard.usb_door import drivers_for
 from tests.architecture.source_tree import ROOT
 
 UNITS: Final = ("edge-agent", "server-agent", "server-console")
@@ -101,6 +103,23 @@ def test_edge_guard_may_do_nothing_but_guard() -> None:
     assert service["ipaddressdeny"] == "any"
     assert service["restrictaddressfamilies"].split() == ["AF_UNIX", "AF_NETLINK"]
     assert "Before=network-pre.target" in unit
+
+
+def test_edge_guard_writes_to_devices_alone() -> None:
+    """Of /sys: USB devices' files, and drivers' that get one."""
+    service = read_service("edge-guard")
+
+    assert service["protectsystem"] == "strict"
+    assert service["readonlypaths"] == "/sys"
+    assert service["readwritepaths"].split() == ["/sys/devices", "/sys/bus"]
+
+
+def test_drivers_of_usual_models_are_loaded() -> None:
+    """edge-guard binds a serial port to a driver by its name, which has to be there."""
+    loaded = (ROOT / "systemd/bayward-edge.modules.conf").read_text(encoding="utf-8").split()
+
+    for function in (Function(0x02, 0x02, 0x01), Function(0x08, 0x06, 0x50), Function(0xFF, 0, 0)):
+        assert set(drivers_for(function)) <= set(loaded)
 
 
 # What the kernel calls them, and the drivers without which it knows no such name.

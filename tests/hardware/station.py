@@ -1,5 +1,6 @@
 """A whole site in the guest: broker, archive, dock and edge-mount, on a disk that outlives it."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,15 +14,25 @@ from tests.hardware.bays import Bays, archived
 from tests.hardware.kernel import BootFiles
 from tests.hardware.machine import ANSWER_TIMEOUT_S, Machine
 
+GUARD_SOCKET: Final = "/run/bayward-guard/guard.sock"
 _DISK_BYTES: Final = 2 << 30
 
 
 class Station:
     """The site's folders are on /dev/vda; where they are is the same in the guest."""
 
-    def __init__(self, site: Site, boot: BootFiles, folder: Path) -> None:
-        """Prepare the site on this machine, and make its disk; nothing is started."""
+    def __init__(self, site: Site, boot: BootFiles, folder: Path, *, guard: str = "") -> None:
+        """Prepare the site on this machine, and make its disk; nothing is started.
+
+        Args:
+            site: With USB bays.
+            boot: What QEMU boots.
+            folder: For the disk and QEMU's sockets.
+            guard: The part of edge.toml that is edge-guard's, if there is one.
+        """
         site.prepare()
+        with Path(site.config("edge")).open("a", encoding="utf-8") as file:
+            file.write(guard)
         self.site = site
         self._boot = boot
         self._folder = folder
@@ -64,6 +75,18 @@ class Station:
         self.machine.sh("rm -f /run/bayward-mount/edge-mount.sock")
         self.machine.start(*mount, log="/run/mount.log")
         self.machine.until("test -S /run/bayward-mount/edge-mount.sock")
+
+    def start_edge_guard(self) -> None:
+        """Start this one program, and wait until it has looked."""
+        self.machine.sh(f"rm -f {GUARD_SOCKET}")
+        self.machine.start(*self.guard("run"), log="/run/guard.log")
+        # 3: the rule was broken when it came.
+        told = shlex.join(self.guard("status"))
+        self.machine.until(f"{told} >/run/told || grep -q since /run/told")
+
+    def guard(self, *words: str) -> list[str]:
+        """Return how edge-guard is run."""
+        return ours("edge-guard", "--config", self.site.config("edge"), *words)
 
     @property
     def bays(self) -> Bays:

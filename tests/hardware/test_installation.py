@@ -298,8 +298,11 @@ def test_recorders_are_erased(made: Made, station: Station, tmp_path: Path) -> N
 
 
 @pytest.mark.beyond_ci
-def test_the_no_internet_rule(station: Station) -> None:
-    """Set up as docs/no-internet.md says, it holds; a network adapter at USB is shut."""
+def test_the_no_internet_rule(made: Made, station: Station, tmp_path: Path) -> None:
+    """Set up as docs/no-internet.md says, it holds, and a recorder is read.
+
+    A network adapter at USB is refused; one that a technician lets in is shut.
+    """
     station.until_active()
     machine = station.machine
     machine.sh(
@@ -311,11 +314,22 @@ def test_the_no_internet_rule(station: Station) -> None:
     held = machine.until("edge-guard status")
     machine.until("server-agent command --dock dock-01 doctor")
     machine.plug_device("usb-net", "6", netdev="rogue")
+    machine.until("edge-guard status | grep '✗ USB 1-6:'")
+    refused = machine.sh("cat /sys/bus/usb/devices/1-6/authorized; ls /sys/class/net").split()
+    machine.sh("edge-guard open-port --minutes 30 1-6")
     found = machine.until("ls -d /sys/class/net/[ew]*").strip().rpartition("/")[2]
     flags = f"/sys/class/net/{found}/flags"  # a bare Debian has no ip(8)
     machine.sh(f"echo 0x1003 >{flags}")
     machine.until(f"edge-guard status | grep {found}")
     is_up = int(machine.sh(f"cat {flags}"), 16) & 1
+    card = made.recorders[0].image(tmp_path / "card")
+    stick = machine.plug(card, "1")
+    station.bays.until(1, "bay['state'] == 'releasable'")
+    machine.pull(stick)
+    pid = "$(systemctl show -P MainPID edge-guard)"
+    elsewhere = machine.run(
+        "sh", "-c", f"nsenter -t {pid} -m sh -c 'echo 1 >/sys/kernel/mm/ksm/run'"
+    )
     machine.switch_off()
     station.power_on()
     station.until_active(("edge-guard", *AGENTS))
@@ -324,7 +338,10 @@ def test_the_no_internet_rule(station: Station) -> None:
     )
 
     assert held.startswith("holding")
+    assert refused == ["0", "lo"]
     assert not is_up
+    assert elsewhere.status != 0
+    _assert_archived(station, made.recorders[0])
     assert "policy drop" in order
     assert "network-pre.target" in order
 

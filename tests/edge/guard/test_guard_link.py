@@ -7,12 +7,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from edge_agent.adapters.guard_link import RESTORED, SILENT, GuardLink, Isolated
+from edge_agent.adapters.guard_link import (
+    OPENED,
+    REFUSED,
+    RESTORED,
+    SILENT,
+    GuardLink,
+    Isolated,
+)
 from edge_agent.adapters.notice_store import NoticeStore
 from edge_agent.adapters.vitals import Vitals
-from edge_agent.guard.messages import ToldBreach, Word, encode
+from edge_agent.guard.messages import (
+    ToldBreach,
+    ToldDoor,
+    ToldOpening,
+    ToldRefusal,
+    ToldUsb,
+    Word,
+    encode,
+)
 from protocol.manifest import Isolation
 from tests.simulators.docking_site import open_site
 from tests.simulators.sealed_manifests import DOCK
@@ -108,6 +124,40 @@ async def test_the_docks_status_says_what_the_guard_says(dock: Dock) -> None:
         assert dock.vitals.will().isolation is Isolation.RESTORED
         codes = [code for code in await dock.alerts() if code != SILENT]
         assert codes == ["E-ISO-102", RESTORED]
+
+
+def refused(port: str, *, times: int = 1) -> ToldRefusal:
+    device = ToldUsb(
+        port=port, ids="0525:a4a2", name="'RNDIS' '1'", let_in=False, because="a network", bay=2
+    )
+    return ToldRefusal(device=device, first_at=NOW, last_at=NOW, times=times)
+
+
+async def test_what_was_refused_at_the_usb_door(dock: Dock) -> None:
+    """Each device is an alert of its bay, once while it is told; the rule held all the time."""
+    opening = ToldOpening(port="1-7", until=NOW, by="root")
+    async with dock.guarded():
+        for door in (
+            ToldDoor(refused=(refused("1-1"),), refusals=1),
+            ToldDoor(refused=(refused("1-1", times=2),), refusals=2, open_ports=(opening,)),
+            ToldDoor(refused=(refused("1-1", times=2), refused("1-2")), open_ports=(opening,)),
+            ToldDoor(),
+            ToldDoor(refused=(refused("1-1"),)),
+        ):
+            await dock.say(msgspec.structs.replace(word(Isolation.HOLDING), door=door))
+        while len(alerts := await dock.notices.undelivered_alerts()) < 4 + (
+            SILENT in await dock.alerts()
+        ):
+            pass
+
+    told = [(one.code, one.facts["subject"], one.bay) for one in alerts if one.code != SILENT]
+    assert told == [
+        (REFUSED, "1-1", 2),
+        (OPENED, "1-7", None),
+        (REFUSED, "1-2", 2),
+        (REFUSED, "1-1", 2),
+    ]
+    assert dock.isolated.isolation is Isolation.HOLDING
 
 
 async def test_a_guard_that_is_not_heard(dock: Dock) -> None:

@@ -9,7 +9,8 @@ import pytest
 from edge_agent.adapters.usb_gate import Looked, UsbGate
 from edge_agent.adapters.usb_openings import MOST_MINUTES, Openings
 from edge_agent.guard.breaches import Kind
-from edge_agent.guard.messages import ToldUsb
+from edge_agent.guard.messages import ToldUsb, encode, parse, word_of
+from edge_agent.guard.state import begin
 from edge_agent.guard.usb_door import BayPorts, DoorPolicy
 from edge_agent.mounting.port_paths import PortPath
 from tests.simulators.usb_kernel import (
@@ -101,6 +102,8 @@ def test_a_stranger_in_a_bay(door: Door, said: bytes) -> None:
     assert (told.let_in, told.bay, told.name.isprintable()) == (False, 1, True)
     assert [one.device for one in door.gate.told.refused] == [told]
     assert door.gate.told.refusals == 1
+    word = word_of(begin(NOW), enforced=True, table_sha256=None, door=door.gate.told)
+    assert parse(encode(word).rstrip(b"\n")) == word
 
 
 def test_what_was_in_before_is_shut_out(door: Door) -> None:
