@@ -6,14 +6,19 @@ import pwd
 import signal
 import stat
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from edge_agent.adapters.bay_erasing import BayErasing, settle_folder
+import structlog
+
+from edge_agent.adapters.bay_erasing import BayErasing, settle_bay_folder
 from edge_agent.adapters.bay_mounts import BayMounts, Reader
 from edge_agent.adapters.mount_service import MountService
 from edge_agent.adapters.usb_tree import UsbTree
@@ -29,6 +34,12 @@ from runtime.settings import load_toml
 _DEFAULT_CONFIG: Final = Path("/etc/bayward/edge.toml")
 _PROBLEM: Final = 1
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+# A disk that hangs keeps its own bay: systemd waits for a start for 60 s, for an end for 90 s.
+_SETTLE_S: Final = 20.0
+_ENDING_S: Final = 60.0
+
+_log = structlog.get_logger(__name__)
+
 _EXAMPLES: Final = """\
 examples:
   edge-mount                              with /etc/bayward/edge.toml, as the systemd unit does
@@ -77,17 +88,22 @@ def _serve(config: MountConfig, path: Path, *, may_erase: bool) -> None:
     configure(json=True, level="info")
     user = pwd.getpwnam(config.mount.user)
     zone = ZoneInfo(config.timezone)
+    usb_bays = {bay.number: bay.ports for bay in config.bays if bay.ports is not None}
     mounts = BayMounts(
-        {bay.number: bay.ports for bay in config.bays if bay.ports is not None},
+        usb_bays,
         tree=UsbTree(),
         folder=config.mount.folder,
         reader=Reader(uid=user.pw_uid, gid=user.pw_gid, zone=zone),
         clock=_utc_now,
     )
-    # First of all: nothing that an earlier run left can be written to, whatever else is wrong.
     folder = config.mount.folder.with_name("erasing")
-    settle_folder(folder)
-    mounts.settle()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    # First of all: nothing that an earlier run left can be written to, whatever else is wrong.
+    settle_erasing = [partial(settle_bay_folder, one) for one in folder.iterdir()]
+    settle_mounts = [partial(mounts.settle, bay) for bay in usb_bays]
+    each_by_itself(settle_erasing, patience_s=_SETTLE_S)
+    each_by_itself(settle_mounts, patience_s=_SETTLE_S)
     erasing = BayErasing(
         mounts,
         folder,
@@ -115,8 +131,35 @@ def _serve(config: MountConfig, path: Path, *, may_erase: bool) -> None:
     service.serve()
     notify("STOPPING=1")
     # Each bay is settled when what goes on in it has ended.
-    mounts.settle()
-    settle_folder(folder)
+    each_by_itself(settle_mounts, patience_s=_ENDING_S)
+    each_by_itself(
+        [partial(settle_bay_folder, one) for one in folder.iterdir()], patience_s=_SETTLE_S
+    )
+
+
+def each_by_itself(acts: Iterable[Callable[[], None]], *, patience_s: float) -> None:
+    """Do things side by side; return when all have ended, or what hangs has been waited for.
+
+    Args:
+        acts: One for each bay; what one of them cannot do to its bay is logged.
+        patience_s: For all of them together. What hangs goes on, and keeps its own bay.
+    """
+    threads = [threading.Thread(target=_try, args=(act,), daemon=True) for act in acts]
+    for thread in threads:
+        thread.start()
+    deadline_s = time.monotonic() + patience_s
+    for thread in threads:
+        thread.join(timeout=max(0.0, deadline_s - time.monotonic()))
+    hanging = sum(thread.is_alive() for thread in threads)
+    if hanging:
+        _log.error("not waited for any longer", bays=hanging)
+
+
+def _try(act: Callable[[], None]) -> None:
+    try:
+        act()
+    except OSError as error:
+        _log.error("a bay is not settled", reason=str(error))
 
 
 def _archive_keys(config: MountConfig, path: Path) -> Mapping[KeyId, VerifyingKey]:

@@ -8,9 +8,10 @@ import contextlib
 import hashlib
 import os
 import stat
+import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,8 +31,9 @@ from edge_agent.adapters.mount_calls import (
     sync_file_system,
     unmount,
 )
-from edge_agent.adapters.proof_file import read_proof
-from edge_agent.erasing.proof import Due, Proof
+from edge_agent.adapters.proof_file import SiteRule, read_proof
+from edge_agent.erasing.claims import Due, DueFiles, ProvedFiles
+from edge_agent.erasing.proof import Proof, ProvedRecorder
 from edge_agent.errors import IngestError
 from edge_agent.ingest.volume import RawEntry
 from edge_agent.mounting.errors import (
@@ -47,6 +49,7 @@ from protocol.identifiers import BayNumber, DockingId
 from protocol.keys import KeyId, VerifyingKey
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIGEST: Final = struct.Struct("32s")
 _TELL_AFTER_S: Final = 1.0
 _MAX_TEXT: Final = 1_000
 # No recorder has as many, and a card whose folders are one another's has no end of them.
@@ -64,6 +67,21 @@ class _Asker:
 
     go_on: GoOn
     stopping: threading.Event
+
+    def check(self) -> None:
+        """Return unless this program is to stop; EraseFailedError then."""
+        if self.stopping.is_set():
+            raise EraseFailedError("edge-mount is stopping")
+
+    def tell(self, progress: Progress) -> None:
+        """Tell how far it is.
+
+        Raises:
+            EraseFailedError: Nobody waits for it any more, or this program is to stop.
+        """
+        self.check()
+        if not self.go_on(progress):
+            raise EraseFailedError("nobody waits for it any more")
 
 
 @dataclass(slots=True)
@@ -101,7 +119,6 @@ class BayErasing:
         self._archive_keys = archive_keys
         self._clock = clock
         self._stopping = threading.Event()
-        # What is parsed for one is out of memory before the next one is.
         self._reading = threading.Lock()
 
     def stop(self) -> None:
@@ -120,13 +137,7 @@ class BayErasing:
         tally = _Tally()
         asker = _Asker(go_on=go_on, stopping=self._stopping)
         try:
-            self._erase(
-                bay,
-                Proof(docking_id=docking_id, archive_keys=self._archive_keys),
-                proof_fd,
-                asker,
-                tally,
-            )
+            self._erase(bay, docking_id, proof_fd, asker, tally)
         except (MountError, IngestError) as error:
             code, text = _as_told(error)
             _log.warning(
@@ -147,45 +158,57 @@ class BayErasing:
         return Reply(erased=_erased(tally))
 
     def _erase(
-        self, bay: BayNumber, proof: Proof, proof_fd: int, asker: _Asker, tally: _Tally
+        self, bay: BayNumber, docking_id: DockingId, proof_fd: int, asker: _Asker, tally: _Tally
     ) -> None:
-        try:
-            with self._reading:
-                registry = read_proof(proof_fd, proof)
-        except OSError as error:
-            raise EvidenceError(f"it cannot be read: {error.strerror}") from error
-        model = proof.close()
-        delay = registry.erasing.delay_of(model)
+        rule, proved = self._proved(bay, docking_id, proof_fd, asker)
+        delay = rule.erasing.delay_of(proved.model)
         if delay is None:
-            raise MayNotEraseError(f"the site has footage kept on {model!r}")
+            raise MayNotEraseError(f"the site has footage kept on {proved.model!r}")
         archived_before = self._clock() - delay
-        if not proof.is_any_due(archived_before):
+        if not proved.files.is_any_due(archived_before):
             return
         with self._mounts.taken(bay) as taken:
             _forget(taken)
             with self._mounted(bay, taken.volumes, for_writing=False) as roots:
-                due, digests = _read_anew(roots, proof, archived_before, asker)
+                due, read = _read_anew(roots, proved.files, archived_before, asker)
             _log.info(
                 "erasing",
                 bay=bay,
-                docking=proof.docking_id,
-                registry=registry.version,
+                docking=docking_id,
+                registry=rule.registry_version,
                 files=len(due),
-                size_bytes=sum(one.size_bytes for one in due),
+                size_bytes=due.size_bytes,
             )
             with (
                 _writable(taken),
                 _forgotten(taken),
                 self._mounted(bay, taken.volumes, for_writing=True) as roots,
             ):
-                with JoinedVolume.mount(roots) as volume:
-                    again = proof.due(_listed(volume, asker), archived_before)
-                if again != due:
+                with JoinedVolume.mount(roots) as volume, _listed(volume, asker) as listing:
+                    again = proved.files.due(listing, archived_before)
+                if not again.are_the_same(due):
                     raise NotArchivedError("it is not as it was a moment ago")
-                _remove_all(roots, again, digests, asker, tally)
+                _remove_all(roots, again, read, asker, tally)
             _forget(taken)
             with self._mounted(bay, taken.volumes, for_writing=False) as roots:
-                _look_after(roots, due)
+                _look_after(roots, due, asker)
+
+    def _proved(
+        self, bay: BayNumber, docking_id: DockingId, proof_fd: int, asker: _Asker
+    ) -> tuple[SiteRule, ProvedRecorder]:
+        """Read what is shown, one bay after the other: it takes more memory than what is kept."""
+        if not self._reading.acquire(blocking=False):
+            _log.info("waits until another bay's proof is read", bay=bay, docking=docking_id)
+            while not self._reading.acquire(timeout=_TELL_AFTER_S):
+                asker.tell(Progress(files_done=0, files_total=0, bytes_done=0, bytes_total=0))
+        try:
+            proof = Proof(docking_id=docking_id, archive_keys=self._archive_keys)
+            rule = read_proof(proof_fd, proof)
+            return rule, proof.close()
+        except OSError as error:
+            raise EvidenceError(f"it cannot be read: {error.strerror}") from error
+        finally:
+            self._reading.release()
 
     @contextlib.contextmanager
     def _mounted(
@@ -232,11 +255,9 @@ class BayErasing:
         return target
 
 
-def settle_folder(folder: Path) -> None:
-    """Take away what an earlier run left mounted to be erased."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    for target in folder.glob("*/*"):
+def settle_bay_folder(folder: Path) -> None:
+    """Take away what an earlier run left mounted to be erased for one bay."""
+    for target in folder.iterdir():
         while detach(target):
             pass
         with contextlib.suppress(OSError):
@@ -267,12 +288,13 @@ def _writable(taken: Taken) -> Iterator[None]:
 
 
 def _read_anew(
-    roots: Sequence[Path], proof: Proof, archived_before: datetime, asker: _Asker
-) -> tuple[tuple[Due, ...], dict[bytes, str]]:
-    """Return what may be erased, and the digest of each, read from the recorder just now."""
-    digests: dict[bytes, str] = {}
+    roots: Sequence[Path], proved: ProvedFiles, archived_before: datetime, asker: _Asker
+) -> tuple[DueFiles, bytes]:
+    """Return what may be erased, and the digests of each in turn, read from the recorder now."""
+    digests = bytearray()
     with JoinedVolume.mount(roots) as volume:
-        due = proof.due(_listed(volume, asker), archived_before)
+        with _listed(volume, asker) as listing:
+            due = proved.due(listing, archived_before)
         teller = _Teller(asker, due)
         for one in due:
             with volume.open(one.path) as file:
@@ -280,20 +302,16 @@ def _read_anew(
                 for chunk in file.chunks(offset_bytes=0):
                     digest.update(chunk)
                     teller.count(len(chunk))
-            digests[one.path] = digest.hexdigest()
-            if digests[one.path] not in one.sha256s:
+            if digest.hexdigest() not in one.sha256s:
                 raise NotArchivedError(f"{one.path!r} holds other bytes than were archived")
+            digests += digest.digest()
             teller.files_done += 1
     teller.tell()
-    return due, digests
+    return due, bytes(digests)
 
 
 def _remove_all(
-    roots: Sequence[Path],
-    due: Sequence[Due],
-    digests: Mapping[bytes, str],
-    asker: _Asker,
-    tally: _Tally,
+    roots: Sequence[Path], due: DueFiles, read: bytes, asker: _Asker, tally: _Tally
 ) -> None:
     teller = _Teller(asker, due, is_read=True)
     with contextlib.ExitStack() as stack:
@@ -301,14 +319,14 @@ def _remove_all(
         for root in roots:
             fds.append(os.open(root, _FOLDER))
             stack.callback(os.close, fds[-1])
-        for one in due:
+        for one, (sha256,) in zip(due, _DIGEST.iter_unpack(read), strict=True):
             teller.count(0)
             number, inner = split_path(one.path, len(roots))
             _log.info(
                 "erasing a file",
                 path=repr(one.path)[:_MAX_TEXT],
                 size_bytes=one.size_bytes,
-                sha256=digests[one.path],
+                sha256=sha256.hex(),
             )
             _remove(fds[number - 1], inner, one)
             tally.files += 1
@@ -333,31 +351,37 @@ def _remove(root_fd: int, path: bytes, due: Due) -> None:
         raise EraseFailedError(f"{path!r}: {error.strerror}") from error
 
 
-def _look_after(roots: Sequence[Path], due: Sequence[Due]) -> None:
-    gone = {one.path for one in due}
-    with JoinedVolume.mount(roots) as volume:
-        for entry in volume.entries():
-            if entry.path in gone:
+def _look_after(roots: Sequence[Path], due: DueFiles, asker: _Asker) -> None:
+    with JoinedVolume.mount(roots) as volume, _listed(volume, asker) as listing:
+        for entry in listing:
+            if due.has(entry.path):
                 raise EraseFailedError(f"{entry.path!r} is still there")
 
 
-def _listed(volume: JoinedVolume, asker: _Asker) -> Iterator[RawEntry]:
+@contextlib.contextmanager
+def _listed(volume: JoinedVolume, asker: _Asker) -> Iterator[Iterator[RawEntry]]:
     """List a recorder, as long as somebody waits: folders may lead around in circles."""
-    for number, entry in enumerate(volume.entries()):
-        if number >= _MOST_ENTRIES:
-            raise EraseFailedError(f"more than {_MOST_ENTRIES} names")
-        if asker.stopping.is_set():
-            raise EraseFailedError("edge-mount is stopping")
-        yield entry
+
+    def entries() -> Generator[RawEntry]:
+        for number, entry in enumerate(volume.entries()):
+            if number >= _MOST_ENTRIES:
+                raise EraseFailedError(f"more than {_MOST_ENTRIES} names")
+            asker.check()
+            yield entry
+
+    # A listing that ends in the middle holds its folder open, and an error holds the listing:
+    # the volume would stay mounted, out of sight, as it was.
+    with contextlib.closing(entries()) as listing:
+        yield listing
 
 
 class _Teller:
     """Tells how far it is, about once a second."""
 
-    def __init__(self, asker: _Asker, due: Sequence[Due], *, is_read: bool = False) -> None:
+    def __init__(self, asker: _Asker, due: DueFiles, *, is_read: bool = False) -> None:
         self._asker = asker
         self._files_total = len(due)
-        self._bytes_total = sum(one.size_bytes for one in due)
+        self._bytes_total = due.size_bytes
         self._bytes_done = self._bytes_total if is_read else 0
         self.files_done = self._files_total if is_read else 0
         self._told_at_s = 0.0
@@ -369,22 +393,21 @@ class _Teller:
             EraseFailedError: Nobody waits for it any more.
         """
         self._bytes_done += size_bytes
-        if self._asker.stopping.is_set():
-            raise EraseFailedError("edge-mount is stopping")
+        self._asker.check()
         if time.monotonic() >= self._told_at_s + _TELL_AFTER_S:
             self.tell()
 
     def tell(self) -> None:
         """Tell it now."""
         self._told_at_s = time.monotonic()
-        progress = Progress(
-            files_done=self.files_done,
-            files_total=self._files_total,
-            bytes_done=self._bytes_done,
-            bytes_total=self._bytes_total,
+        self._asker.tell(
+            Progress(
+                files_done=self.files_done,
+                files_total=self._files_total,
+                bytes_done=self._bytes_done,
+                bytes_total=self._bytes_total,
+            )
         )
-        if not self._asker.go_on(progress):
-            raise EraseFailedError("nobody waits for it any more")
 
 
 def _erased(tally: _Tally) -> Erased:

@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,8 +24,9 @@ from edge_agent.mounting.errors import (
     NotArchivedError,
     NotAUsbBayError,
     NotReadOnlyError,
+    TooManyVolumesError,
 )
-from edge_agent.mounting.messages import MAX_VOLUMES, MountedVolume, Reply
+from edge_agent.mounting.messages import MAX_DEVICES, MAX_VOLUMES, MountedVolume, Reply
 from edge_agent.mounting.options import FLAGS, mount_options
 from edge_agent.mounting.superblock import HEAD_BYTES, FileSystem, is_partitioned, recognise
 from protocol.identifiers import BayNumber
@@ -73,6 +73,11 @@ class _Search:
     left_out: list[str] = field(default_factory=list)
     errors: list[MountError] = field(default_factory=list)
 
+    def leave_out(self, device: BlockDevice, error: MountError) -> None:
+        """Note what cannot be read."""
+        self.errors.append(error)
+        self.left_out.append(f"{device.name}: {error}")
+
 
 class BayMounts:
     """Mounts and detaches; one bay that hangs holds up no other one."""
@@ -103,32 +108,31 @@ class BayMounts:
         self._reader = reader
         self._clock = clock
         self._devices = devices
-        self._locks: dict[BayNumber, threading.Lock] = defaultdict(threading.Lock)
+        self._locks = {bay: threading.Lock() for bay in ports}
 
     def mount(self, bay: BayNumber) -> Reply:
         """Mount what is in a bay now, in place of what was mounted for it before."""
-        with self._locks[bay]:
-            try:
+        try:
+            with self._alone(bay):
                 self._detach(bay)
                 return self._mount(bay)
-            except MountError as error:
-                return Reply(code=error.code, text=str(error)[:_MAX_TEXT])
+        except MountError as error:
+            return Reply(code=error.code, text=str(error)[:_MAX_TEXT])
 
     def detach(self, bay: BayNumber) -> Reply:
         """Take away all that is mounted for a bay; nothing may be."""
-        with self._locks[bay]:
-            try:
+        try:
+            with self._alone(bay):
                 self._detach(bay)
-            except MountError as error:
-                return Reply(code=error.code, text=str(error)[:_MAX_TEXT])
+        except MountError as error:
+            return Reply(code=error.code, text=str(error)[:_MAX_TEXT])
         return Reply()
 
-    def settle(self) -> None:
+    def settle(self, bay: BayNumber) -> None:
         """Take away what an earlier run left, and have nothing that is docked be written to."""
-        for bay in self._ports:
-            self.detach(bay)
-            with contextlib.suppress(MountError), self._locks[bay], contextlib.ExitStack() as stack:
-                self._search(bay, stack)
+        with contextlib.suppress(MountError), self._alone(bay), contextlib.ExitStack() as stack:
+            self._detach(bay)
+            self._search(bay, stack)
 
     @contextlib.contextmanager
     def taken(self, bay: BayNumber) -> Iterator[Taken]:
@@ -139,15 +143,14 @@ class BayMounts:
         Raises:
             MountError: There is none, it is in use, or a part of it cannot be read.
         """
-        with self._locks[bay]:
+        with self._alone(bay):
             try:
                 self._unmount(bay)
                 with contextlib.ExitStack() as stack:
                     self._be_alone(bay)
                     found = self._search(bay, stack)
-                    if found.left_out or found.errors:
-                        reason = found.left_out or found.errors
-                        raise NotArchivedError(f"not all of it can be read: {reason[0]}")
+                    if found.left_out:
+                        raise NotArchivedError(f"not all of it can be read: {found.left_out[0]}")
                     if not found.volumes:
                         raise NoDiskError(f"no disk in bay {bay}")
                     yield Taken(volumes=tuple(found.volumes), device_fds=tuple(found.device_fds))
@@ -163,26 +166,28 @@ class BayMounts:
                 try:
                     mounted.append(self._mount_one(bay, str(number), volume))
                 except MountError as error:
-                    found.errors.append(error)
-                    found.left_out.append(f"{volume.device.name}: {error}")
+                    found.leave_out(volume.device, error)
         if not mounted:
             raise found.errors[0] if found.errors else NoDiskError(f"no disk in bay {bay}")
-        return Reply(volumes=tuple(mounted), text="; ".join(found.left_out)[:_MAX_TEXT])
+        return Reply(
+            volumes=tuple(mounted),
+            left_out=len(found.left_out),
+            text="; ".join(found.left_out)[:_MAX_TEXT],
+        )
 
     def _search(self, bay: BayNumber, stack: contextlib.ExitStack) -> _Search:
         """Make what is in a bay read-only, and look what it is."""
         search = _Search()
-        for disk in self._tree.disks_at(self._ports_of(bay)):
+        for disk in self._disks_of(bay):
             for device, fd in self._open_all(disk, stack, search):
                 try:
                     found = recognise(read_head(fd, HEAD_BYTES))
                     search.volumes.append(FoundVolume(device=device, file_system=found, fd=fd))
                 except MountError as error:
-                    search.errors.append(error)
-                    search.left_out.append(f"{device.name}: {error}")
+                    search.leave_out(device, error)
+        if len(search.volumes) > MAX_VOLUMES:
+            raise TooManyVolumesError(f"{len(search.volumes)} volumes, at most {MAX_VOLUMES}")
         search.volumes.sort(key=lambda one: (-one.device.size_bytes, one.device.number))
-        search.left_out += [f"{one.device.name}: too many" for one in search.volumes[MAX_VOLUMES:]]
-        del search.volumes[MAX_VOLUMES:]
         return search
 
     def _open_all(
@@ -203,7 +208,7 @@ class BayMounts:
         except NotReadOnlyError:
             raise  # nothing in this bay is mounted
         except MountError as error:
-            search.errors.append(error)
+            search.leave_out(disk.device, error)
             return
         yield from parts
 
@@ -229,7 +234,6 @@ class BayMounts:
         )
 
     def _detach(self, bay: BayNumber) -> None:
-        self._ports_of(bay)
         for number in range(1, MAX_VOLUMES + 1):
             target = self._folder / str(bay) / str(number)
             if not target.is_dir():
@@ -244,19 +248,35 @@ class BayMounts:
         A mount that was detached lives on as long as a file of it is open; mounting the device once
         more would share its memory of what the files hold.
         """
-        for disk in self._tree.disks_at(self._ports_of(bay)):
+        for disk in self._disks_of(bay):
             for device in (disk.device, *disk.partitions):
                 refuse_used(device, self._devices)
 
     def _unmount(self, bay: BayNumber) -> None:
         """Take away what is mounted for a bay, if nobody uses any of it."""
-        self._ports_of(bay)
         for number in range(1, MAX_VOLUMES + 1):
             target = self._folder / str(bay) / str(number)
             if target.is_dir():
                 if target.is_mount():
                     unmount(target)
                 target.rmdir()
+
+    def _disks_of(self, bay: BayNumber) -> tuple[Disk, ...]:
+        """Return what is in a bay.
+
+        Raises:
+            TooManyVolumesError: It is no recorder; none of it was opened.
+        """
+        disks = self._tree.disks_at(self._ports_of(bay))
+        devices = sum(1 + len(disk.partitions) for disk in disks)
+        if devices > MAX_DEVICES:
+            raise TooManyVolumesError(f"{devices} disks and partitions, at most {MAX_DEVICES}")
+        return disks
+
+    def _alone(self, bay: BayNumber) -> threading.Lock:
+        """Return what to hold while something is done to a bay; NotAUsbBayError if it is none."""
+        self._ports_of(bay)
+        return self._locks[bay]
 
     def _ports_of(self, bay: BayNumber) -> Sequence[str]:
         try:

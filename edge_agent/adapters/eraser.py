@@ -23,7 +23,12 @@ from edge_agent.adapters.notice_store import Clock, unix_ms
 from edge_agent.adapters.outbox_store import BYTES_GONE, RECEIPT_FORGOTTEN
 from edge_agent.adapters.proof_file import write_envelope
 from edge_agent.adapters.registry_book import RegistryBook
-from edge_agent.mounting.errors import ArchiveForgotError, EraseFailedError, MountServiceError
+from edge_agent.mounting.errors import (
+    ArchiveForgotError,
+    BayBusyError,
+    EraseFailedError,
+    MountServiceError,
+)
 from edge_agent.mounting.messages import Erased, Progress, Reply
 from edge_agent.ports import DockingOutcome
 from protocol.identifiers import BayNumber, DockingId, ManifestId
@@ -31,6 +36,8 @@ from protocol.identifiers import BayNumber, DockingId, ManifestId
 # A recorder that left is read no further: edge-mount says so as soon as the kernel does.
 _LAST_WORD_S: Final = 10.0
 _AGAIN_S: Final = 2.0
+# Somebody may still be writing to the recorder, for all we know.
+_NOT_ANSWERED: Final = frozenset({MountServiceError.code, BayBusyError.code})
 
 _log = structlog.get_logger(__name__)
 
@@ -109,8 +116,8 @@ class Eraser:
         """
         if outcome.docking_id is None:
             raise ValueError("a docking that was not begun")
-        manifest_ids = sorted(outcome.known_manifest_ids - set(outcome.manifest_ids))
-        all_ids = (*manifest_ids, *outcome.manifest_ids)
+        earlier_ids = sorted(outcome.known_manifest_ids - set(outcome.manifest_ids))
+        all_ids = (*outcome.manifest_ids, *earlier_ids)
         if await self._is_any_forgotten(all_ids):
             text = "the archive has lost manifests or files since it gave receipts for them"
             return Erasure(erased=Erased(), problem=(ArchiveForgotError.code, text))
@@ -126,7 +133,7 @@ class Eraser:
             erasure_id = await self._note_begin(outcome.docking_id, version)
             asked = partial(self._clients[bay].erase, outcome.docking_id, file.fileno())
             reply = await _until_gone(asked, gone, show)
-        if reply.code == MountServiceError.code:
+        if reply.code in _NOT_ANSWERED:
             await self._until_read_only(bay, gone)
         problem = None if reply.code is None else (reply.code, reply.text)
         # Without an answer nobody here knows what is gone; edge-mount's own log does.
@@ -146,8 +153,9 @@ class Eraser:
         """Return when edge-mount, which gave no answer, has the recorder read-only, or it left."""
         while not gone.is_set():
             with contextlib.suppress(MountServiceError):
-                await asyncio.to_thread(self._clients[bay].mount)
-                return
+                reply = await asyncio.to_thread(self._clients[bay].mount)
+                if reply.code not in _NOT_ANSWERED:
+                    return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_AGAIN_S):
                     await gone.wait()

@@ -1,17 +1,20 @@
 """The socket on which edge-mount takes requests: from edge-agent's user, and from nobody else."""
 
+import contextlib
 import os
+import select
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from edge_agent.mounting.errors import MayNotEraseError
+from edge_agent.mounting.errors import BayBusyError, MayNotEraseError
 from edge_agent.mounting.messages import (
     MAX_REQUEST_BYTES,
     Progress,
@@ -22,11 +25,14 @@ from edge_agent.mounting.messages import (
     parse_request,
 )
 from protocol.errors import ProtocolError
-from protocol.identifiers import BayNumber, DockingId
+from protocol.identifiers import HIGHEST_BAY, BayNumber, DockingId
 
 BAD_REQUEST: Final = "E-MNT-108"
-# A bay asks for one thing at a time; there are at most 99.
-_MOST_CONNECTIONS: Final = 128
+# Of one bay: what is obeyed, and what waits for that. edge-agent asks to erase and, when the
+# recorder leaves meanwhile, to detach; and again, of a bay that hangs, after it gave up waiting.
+MOST_IN_LINE: Final = 3
+# The rest is for callers that have not said yet which bay they ask for.
+_MOST_CONNECTIONS: Final = HIGHEST_BAY * MOST_IN_LINE + 31
 _IDLE_S: Final = 10.0
 _AGAIN_S: Final = 1.0
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -67,6 +73,7 @@ class MountService:
         self._acts = {Verb.MOUNT: mount, Verb.DETACH: detach}
         self._erase = erase
         self._is_stopping = False
+        self._lines = _Lines()
         self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -113,7 +120,8 @@ class MountService:
                 asked, fds, _, _ = socket.recv_fds(connection, MAX_REQUEST_BYTES + 1, maxfds=1)
                 try:
                     if asked:  # else somebody looked whether we are here
-                        connection.sendall(encode(self._act(asked, connection, fds)))
+                        reply = self._act(asked, connection, fds)
+                        connection.sendall(encode(reply))
                 finally:
                     for fd in fds:
                         os.close(fd)
@@ -127,10 +135,11 @@ class MountService:
             request: Request = parse_request(untrusted)
         except ProtocolError as error:
             return Reply(code=BAD_REQUEST, text=str(error)[:1_000])
-        if request.docking_id is not None:
-            reply = self._act_to_erase(request.bay, request.docking_id, connection, fds)
-        else:
-            reply = self._acts[request.verb](request.bay)
+        try:
+            with self._lines.turn(request.bay):
+                reply = self._obey(request, connection, fds)
+        except BayBusyError as error:
+            reply = Reply(code=error.code, text=str(error))
         _log.info(
             request.verb.value,
             bay=request.bay,
@@ -139,6 +148,13 @@ class MountService:
             text=reply.text,
         )
         return reply
+
+    def _obey(self, request: Request, connection: socket.socket, fds: list[int]) -> Reply:
+        if _has_left(connection):
+            return Reply(text="nobody waits for it any more")
+        if request.docking_id is not None:
+            return self._act_to_erase(request.bay, request.docking_id, connection, fds)
+        return self._acts[request.verb](request.bay)
 
     def _act_to_erase(
         self, bay: BayNumber, docking_id: DockingId, connection: socket.socket, fds: list[int]
@@ -157,3 +173,34 @@ class MountService:
             return True
 
         return self._erase(bay, docking_id, fds[0], go_on)
+
+
+class _Lines:
+    """Has one request of each bay obeyed at a time; a bay that hangs holds up no other one."""
+
+    def __init__(self) -> None:
+        self._counting = threading.Lock()
+        self._in_line: dict[BayNumber, int] = defaultdict(int)
+        self._turns = {BayNumber(number): threading.Lock() for number in range(1, HIGHEST_BAY + 1)}
+
+    @contextlib.contextmanager
+    def turn(self, bay: BayNumber) -> Iterator[None]:
+        """Wait until it is one's turn; BayBusyError at once if too many wait already."""
+        with self._counting:
+            if self._in_line[bay] >= MOST_IN_LINE:
+                text = f"bay {bay} has not ended what it was asked before; {MOST_IN_LINE - 1} wait"
+                raise BayBusyError(text)
+            self._in_line[bay] += 1
+        try:
+            with self._turns[bay]:
+                yield
+        finally:
+            with self._counting:
+                self._in_line[bay] -= 1
+
+
+def _has_left(connection: socket.socket) -> bool:
+    """Return whether who asked has hung up, as one does who gave up waiting."""
+    poll = select.poll()
+    poll.register(connection, 0)  # that it was closed is told in any case
+    return any(event & select.POLLHUP for _, event in poll.poll(0))

@@ -95,6 +95,7 @@ class UsbPresence:
         self._pace = pace or UsbPace()
         self._hints = hints or kernel_hints
         self._roots: tuple[Path, ...] = ()
+        self._left_out = 0
         self._arrivals: deque[float] = deque(maxlen=self._pace.flaps)
 
     async def remember_content(self) -> None:
@@ -119,7 +120,9 @@ class UsbPresence:
         """Open what edge-mount has mounted; blocking."""
         if not self._roots:
             raise SourceVanishedError("no volume")
-        return JoinedVolume.mount(self._roots, read_limit_bytes_s=read_limit_bytes_s)
+        return JoinedVolume.mount(
+            self._roots, left_out=self._left_out, read_limit_bytes_s=read_limit_bytes_s
+        )
 
     async def changes(self) -> AsyncIterator[Arrived | Left]:
         """Yield Arrived and Left in turn, Arrived first; ends only when it is closed."""
@@ -205,15 +208,18 @@ class UsbPresence:
             return reply.code, reply.text
         if reply.text:
             _log.warning("not all of a recorder is mounted", text=reply.text)
-        self._roots = _roots(self._folder, reply)
+        self._roots, self._left_out = _roots(self._folder, reply), reply.left_out
         return None
 
     async def _detach(self) -> None:
         try:
-            await self._thread.run(self._client.detach)
+            reply = await self._thread.run(self._client.detach)
+            reason = reply.text if reply.code is not None else None
         except MountServiceError as error:
+            reason = str(error)
+        if reason is not None:
             # Mounting begins with detaching what is left.
-            _log.warning("not detached", reason=str(error))
+            _log.warning("not detached", reason=reason)
 
     async def _wait(self, hint: asyncio.Event, timeout_s: float | None) -> None:
         """Wait for a hint; None for as long as disks take to settle, hint or no hint."""

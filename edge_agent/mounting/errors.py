@@ -84,6 +84,20 @@ class ArchiveForgotError(MountError):
     retry = Retry.NEXT_DOCKING
 
 
+class TooManyVolumesError(MountError):
+    """What is in the bay shows more disks, partitions or volumes than any recorder has."""
+
+    code = "E-MNT-114"
+    retry = Retry.NEXT_DOCKING
+
+
+class BayBusyError(MountError):
+    """The bay has not ended what it was asked before, and as much again waits for it."""
+
+    code = "E-MNT-115"
+    retry = Retry.SOON
+
+
 class EraseFailedError(MountError):
     """A recorder's footage could not be erased, or not all of it; everything is archived."""
 

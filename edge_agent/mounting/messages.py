@@ -15,8 +15,10 @@ from protocol.identifiers import BayField, DockingField
 # A request is two words; a reply names some volumes and why others were left out.
 MAX_REQUEST_BYTES: Final = 256
 MAX_REPLY_BYTES: Final = 16 * 1024
-# Recorders have one volume, or two; a card that shows more is not read to its end.
+# Recorders have one volume, or two: of one that shows more, nothing is mounted.
 MAX_VOLUMES: Final = 8
+# Disks and partitions of one bay, whatever is on them; each is held open for a moment.
+MAX_DEVICES: Final = 16
 
 Text = Annotated[str, Meta(max_length=1_000)]
 Count = Annotated[int, Meta(ge=0)]
@@ -82,11 +84,13 @@ class Reply(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
         volumes: After mounting: all that are mounted for the bay now, largest first.
         progress: Of a request that is still being obeyed: another reply follows.
         erased: After erasing, also where it failed in the middle.
+        left_out: How many disks and partitions cannot be read, where others were mounted.
         code: The E-code of what failed; None if nothing did.
-        text: The same in English; also what was left out, where the rest was mounted.
+        text: The same in English; also what was left out, and why.
     """
 
     volumes: Annotated[tuple[MountedVolume, ...], Meta(max_length=MAX_VOLUMES)] = ()
+    left_out: Annotated[int, Meta(ge=0, le=MAX_DEVICES)] = 0
     code: Annotated[str, Meta(max_length=16)] | None = None
     text: Text = ""
     progress: Progress | None = None

@@ -4,9 +4,11 @@ What it sees of USB is a folder in place of /sys: this kernel has no USB.
 """
 
 import contextlib
+import json
+import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from edge_agent.adapters.usb_tree import BlockDevice
 from protocol.identifiers import BayNumber
 from tests.simulators.sysfs import FakeSysfs
 
+_PROGRAM = "edge_agent.mount_cli"
+_MEDDLED = "tests.simulators.meddled_edge_mount"
 _CONFIG = """
 timezone = "Asia/Shanghai"
 dock = "edge-mount does not look at this"
@@ -66,22 +70,58 @@ class Mounting:
         return [[word[0], word[2], word[3]] for word in words if word[1].startswith(str(folder))]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What is there when edge-mount starts.
+
+    Attributes:
+        plug: Plugs recorders in.
+        shell: Commands of a shell in edge-mount's mount namespace.
+        meddling: By a moment of edge-mount's work, what somebody does then: see meddled_edge_mount.
+
+    In all commands ``$EDGE_MOUNT_FOLDER`` is where it has its folders, ``bays`` and ``erasing``.
+    """
+
+    plug: Callable[[FakeSysfs], None] | None = None
+    shell: str = ":"
+    meddling: Mapping[str, str] | None = None
+
+
 @contextlib.contextmanager
-def running_edge_mount(*options: str, certificate: Path | None = None) -> Iterator[Mounting]:
+def running_edge_mount(
+    *options: str, certificate: Path | None = None, before: Before | None = None
+) -> Iterator[Mounting]:
     """Run it, with more options than its configuration; *certificate* is the archive's."""
+    before = before or Before()
     with tempfile.TemporaryDirectory(prefix="mount-") as name:
         root = Path(name)
         sysfs = FakeSysfs(root / "sys")
-        socket, bays, config = root / "sock", root / "bays", root / "edge.toml"
+        if before.plug is not None:
+            before.plug(sysfs)
+        socket_path, bays, config = root / "sock", root / "bays", root / "edge.toml"
         archive = f'[archive]\nsigning_certificate = "{certificate}"' if certificate else ""
-        config.write_text(_CONFIG.format(socket=socket, bays=bays, archive=archive))
-        start = f'mount --bind {sysfs.root} /sys && exec "$@"'
+        config.write_text(_CONFIG.format(socket=socket_path, bays=bays, archive=archive))
+        start = (
+            f"mount --bind {sysfs.root} /sys && export EDGE_MOUNT_FOLDER={root}"
+            f' && (set -e; {before.shell}) && exec "$@"'
+        )
         command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", start, "sh"]
-        edge_mount = [sys.executable, "-m", "edge_agent.mount_cli", "--config", str(config)]
+        module = [_PROGRAM] if before.meddling is None else [_MEDDLED, json.dumps(before.meddling)]
+        edge_mount = [sys.executable, "-m", *module, "--config", str(config)]
         program = Program("edge-mount", [*command, *edge_mount, *options], root / "log")
         program.start()
         try:
-            program.wait_until(socket.exists)
-            yield Mounting(program=program, sysfs=sysfs, socket=socket, bays=bays)
+            program.wait_until(lambda: _answers(socket_path))
+            yield Mounting(program=program, sysfs=sysfs, socket=socket_path, bays=bays)
         finally:
             program.stop()
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens there: the name stands before that."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        try:
+            connection.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True

@@ -188,14 +188,13 @@ class FakeEraseClient:
         if self.dies:
             raise MountServiceError("it is gone")
         proof = Proof(docking_id=docking_id, archive_keys=self.archive_keys)
-        registry = read_proof(proof_fd, proof)
-        delay = registry.erasing.delay_of(proof.close())
+        rule = read_proof(proof_fd, proof)
+        proved = proof.close()
+        delay = rule.erasing.delay_of(proved.model)
         assert delay is not None
         half = Progress(files_done=1, files_total=2, bytes_done=5, bytes_total=10)
         while self.hold is not None and not self.hold.wait(0.01):
             if not go_on(half):
                 raise MountServiceError("it was not waited for")
-        due = proof.due(self.listing(), datetime.max.replace(tzinfo=UTC))
-        return self.reply or Reply(
-            erased=Erased(files=len(due), size_bytes=sum(one.size_bytes for one in due))
-        )
+        due = proved.files.due(self.listing(), datetime.max.replace(tzinfo=UTC))
+        return self.reply or Reply(erased=Erased(files=len(due), size_bytes=due.size_bytes))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.erasing.proof import Due, Proof
+from edge_agent.erasing.claims import Due, ProvedFiles
+from edge_agent.erasing.proof import Proof
 from edge_agent.ingest.volume import EntryKind, RawEntry
 from edge_agent.mounting.errors import EvidenceError, NotArchivedError
 from protocol.digest import sha256_hex
@@ -29,12 +30,13 @@ OTHERS = {b"SYSTEM/DEVICE.TXT": b"serial=1"}
 LATER = ARCHIVED_AT + timedelta(days=1)
 
 
-def proof_of(*pairs: Pair) -> Proof:
+def proof_of(*pairs: Pair) -> ProvedFiles:
     proof = Proof(docking_id=DOCKING, archive_keys=keyring(ARCHIVE_KEY.public))
     for pair in pairs:
         proof.add(*pair)
-    proof.close()
-    return proof
+    proved = proof.close()
+    assert proved.model == RECORDER.model
+    return proved.files
 
 
 def listing(*files: dict[bytes, bytes]) -> list[RawEntry]:
@@ -58,7 +60,7 @@ def test_footage_is_due_and_nothing_else() -> None:
     proof = proof_of(with_receipt(manifest_of(CLIPS, OTHERS)))
 
     assert proof.is_any_due(LATER)
-    assert proof.due(listing(CLIPS, OTHERS), LATER) == tuple(due(*one) for one in CLIPS.items())
+    assert list(proof.due(listing(CLIPS, OTHERS), LATER)) == [due(*one) for one in CLIPS.items()]
 
 
 def test_what_was_archived_just_now_waits() -> None:
@@ -67,8 +69,8 @@ def test_what_was_archived_just_now_waits() -> None:
     before = ARCHIVED_AT - timedelta(microseconds=1)
 
     assert not proof.is_any_due(before)
-    assert proof.due(listing(CLIPS, OTHERS), before) == ()
-    assert proof.due(listing(CLIPS, OTHERS), ARCHIVED_AT) != ()
+    assert not proof.due(listing(CLIPS, OTHERS), before)
+    assert proof.due(listing(CLIPS, OTHERS), ARCHIVED_AT)
 
 
 def test_files_of_earlier_dockings_are_proved_by_their_own_receipts() -> None:
@@ -78,11 +80,11 @@ def test_files_of_earlier_dockings_are_proved_by_their_own_receipts() -> None:
     now = manifest_of({}, number=2, known=names)
     pairs = with_receipt(earlier, archived_at=ARCHIVED_AT), with_receipt(now, archived_at=LATER)
 
-    found = proof_of(*pairs).due(
+    found = proof_of(*reversed(pairs)).due(
         listing({b"DCIM/1.MP4": b"first", b"COPY/2.MP4": b"second"}), ARCHIVED_AT
     )
 
-    assert found == (due(b"COPY/2.MP4", b"second"), due(b"DCIM/1.MP4", b"first"))
+    assert list(found) == [due(b"COPY/2.MP4", b"second"), due(b"DCIM/1.MP4", b"first")]
     with pytest.raises(EvidenceError, match="no receipt is about the content"):
         proof_of(pairs[1])
 
@@ -253,9 +255,9 @@ def test_only_archived_footage_is_ever_due(
     others = {path: text for path, text in others.items() if path not in clips}
     proof = proof_of(with_receipt(manifest_of(clips, others)))
     try:
-        found = proof.due(listing(there), LATER)
+        found = list(proof.due(listing(there), LATER))
     except NotArchivedError:
-        found = ()
+        found = []
 
     archived = {**clips, **others}
     sizes = {path: len(text) for path, text in archived.items()}

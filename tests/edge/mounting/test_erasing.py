@@ -5,10 +5,8 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,90 +14,36 @@ from demo.programs import DemoError
 from edge_agent.adapters.usb_tree import BlockDevice
 from edge_agent.mounting.errors import MountServiceError
 from edge_agent.mounting.messages import Erased, Progress, Reply
-from protocol.keys import SigningKey
 from protocol.registry import ErasePolicy, Erasing, ModelEraseRule
 from runtime.keys import load_signing_key
 from tests.simulators.certificates import Authority
-from tests.simulators.edge_mount import Mounting, running_edge_mount
+from tests.simulators.edge_mount import running_edge_mount
+from tests.simulators.erasing_site import (
+    ALL_ERASED,
+    CLIPS,
+    EVERYTHING,
+    NOTHING,
+    SETTINGS,
+    Site,
+    card,
+    content_of,
+    is_read_only,
+)
 from tests.simulators.erasures import (
-    AFTER_RECEIPT,
     DOCKING,
-    Files,
-    Pair,
     known,
     manifest_of,
     proof_file,
     registry_of,
     with_receipt,
 )
-from tests.simulators.loop_disks import ext4_image, loop_disk, run
+from tests.simulators.loop_disks import loop_disk, run
 from tests.simulators.sealed_manifests import DOCK_KEY, RECORDER, docking_id
 
 pytestmark = [
     pytest.mark.processes,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount"),
 ]
-
-CLIPS = {b"DCIM/1.MP4": b"first" * 100_000, b"DCIM/2.MP4": b"second" * 100_000}
-SETTINGS = {b"SYSTEM/DEVICE.TXT": b"serial=1"}
-EVERYTHING = {**CLIPS, **SETTINGS}
-ALL_ERASED = Erased(files=2, size_bytes=sum(map(len, CLIPS.values())))
-NOTHING = Erased()
-
-
-@dataclass(kw_only=True)
-class Site:
-    """edge-mount on a machine that may erase, and an archive that signs."""
-
-    mounting: Mounting
-    archive_key: SigningKey
-
-    def receipt(self, *args: Any, **kwargs: Any) -> Pair:
-        """Return a manifest and its receipt; arguments as of `manifest_of`."""
-        return with_receipt(manifest_of(*args, **kwargs), key=self.archive_key)
-
-    def erase(
-        self,
-        *pairs: Pair,
-        erasing: Erasing = AFTER_RECEIPT,
-        seen: list[Progress] | None = None,
-    ) -> Reply:
-        """Ask for it as edge-agent does."""
-
-        def go_on(progress: Progress) -> bool:
-            if seen is not None:
-                seen.append(progress)
-            return True
-
-        registry = registry_of(erasing, key=self.archive_key)
-        with proof_file(*pairs, registry=registry) as fd:
-            return self.mounting.client(1).erase(DOCKING, fd, go_on)
-
-    def content(self) -> Files:
-        """Return what edge-agent can read in bay 1."""
-        root = self.mounting.seen(self.mounting.bays / "1")
-        return content_of(root)
-
-
-def content_of(bay: Path) -> Files:
-    """Return all files of a bay's volumes; those of the second are below ``volume-2``."""
-    found: dict[bytes, bytes] = {}
-    for volume in sorted(bay.glob("[1-8]")):
-        prefix = "" if volume.name == "1" else f"volume-{volume.name}/"
-        for path in volume.rglob("*"):
-            if path.is_file():
-                found[os.fsencode(f"{prefix}{path.relative_to(volume)}")] = path.read_bytes()
-    return found
-
-
-def card(folder: Path, files: Files, *, size_bytes: int = 16 << 20) -> Path:
-    """Make a disk that holds *files*."""
-    tree = folder / "tree"
-    for path, content in files.items():
-        target = tree / os.fsdecode(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-    return ext4_image(folder / "card", tree, size_bytes=size_bytes)
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +69,6 @@ def docked(site: Site, disk: BlockDevice) -> Site:
     site.mounting.plug("1-1", disk)
     assert site.mounting.client(1).mount().volumes
     return site
-
-
-def is_read_only(disk: BlockDevice) -> bool:
-    return run("blockdev", "--getro", f"/dev/{disk.name}").strip() == "1"
 
 
 def test_archived_footage_is_erased(docked: Site, disk: BlockDevice) -> None:
@@ -181,11 +121,11 @@ def test_without_all_receipts_nothing_is_erased(docked: Site) -> None:
     now = docked.receipt(rest, SETTINGS, number=2, known=(known_clip,))
     earlier = manifest_of({b"DCIM/1.MP4": CLIPS[b"DCIM/1.MP4"]}, number=1, docking_id=docking_id(1))
 
-    replies = [docked.erase(now), docked.erase(with_receipt(earlier, key=DOCK_KEY), now)]
+    replies = [docked.erase(now), docked.erase(now, with_receipt(earlier, key=DOCK_KEY))]
 
     assert [reply.code for reply in replies] == ["E-MNT-109", "E-MNT-109"]
     assert docked.content() == EVERYTHING
-    assert docked.erase(with_receipt(earlier, key=docked.archive_key), now).erased == ALL_ERASED
+    assert docked.erase(now, with_receipt(earlier, key=docked.archive_key)).erased == ALL_ERASED
 
 
 @pytest.mark.parametrize(
@@ -226,8 +166,8 @@ def test_only_what_is_old_enough_is_erased(docked: Site) -> None:
     key = docked.archive_key
 
     reply = docked.erase(
-        with_receipt(old, archived_at=now - timedelta(days=15), key=key),
         with_receipt(new, archived_at=now - timedelta(days=13), key=key),
+        with_receipt(old, archived_at=now - timedelta(days=15), key=key),
         erasing=erasing,
     )
 
