@@ -34,8 +34,8 @@ from runtime.settings import load_toml
 _DEFAULT_CONFIG: Final = Path("/etc/bayward/edge.toml")
 _PROBLEM: Final = 1
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
-# A disk that hangs keeps its own bay: systemd waits for a start for 60 s, for an end for 90 s.
-_SETTLE_S: Final = 20.0
+# What hangs keeps its own bay, and is not waited for: systemd waits 90 s until this program ends.
+_SETTLE_S: Final = 5.0
 _ENDING_S: Final = 60.0
 
 _log = structlog.get_logger(__name__)

@@ -8,9 +8,9 @@ import contextlib
 import hashlib
 import os
 import stat
-import struct
 import threading
 import time
+from array import array
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,7 +49,6 @@ from protocol.identifiers import BayNumber, DockingId
 from protocol.keys import KeyId, VerifyingKey
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_DIGEST: Final = struct.Struct("32s")
 _TELL_AFTER_S: Final = 1.0
 _MAX_TEXT: Final = 1_000
 # No recorder has as many, and a card whose folders are one another's has no end of them.
@@ -170,7 +169,7 @@ class BayErasing:
         with self._mounts.taken(bay) as taken:
             _forget(taken)
             with self._mounted(bay, taken.volumes, for_writing=False) as roots:
-                due, read = _read_anew(roots, proved.files, archived_before, asker)
+                due, contents = _read_anew(roots, proved.files, archived_before, asker)
             _log.info(
                 "erasing",
                 bay=bay,
@@ -188,7 +187,7 @@ class BayErasing:
                     again = proved.files.due(listing, archived_before)
                 if not again.are_the_same(due):
                     raise NotArchivedError("it is not as it was a moment ago")
-                _remove_all(roots, again, read, asker, tally)
+                _remove_all(roots, again, contents, asker, tally)
             _forget(taken)
             with self._mounted(bay, taken.volumes, for_writing=False) as roots:
                 _look_after(roots, due, asker)
@@ -289,9 +288,9 @@ def _writable(taken: Taken) -> Iterator[None]:
 
 def _read_anew(
     roots: Sequence[Path], proved: ProvedFiles, archived_before: datetime, asker: _Asker
-) -> tuple[DueFiles, bytes]:
-    """Return what may be erased, and the digests of each in turn, read from the recorder now."""
-    digests = bytearray()
+) -> tuple[DueFiles, Sequence[int]]:
+    """Return what may be erased, and which of its contents each holds, read from it just now."""
+    found = array("I")
     with JoinedVolume.mount(roots) as volume:
         with _listed(volume, asker) as listing:
             due = proved.due(listing, archived_before)
@@ -304,14 +303,14 @@ def _read_anew(
                     teller.count(len(chunk))
             if digest.hexdigest() not in one.sha256s:
                 raise NotArchivedError(f"{one.path!r} holds other bytes than were archived")
-            digests += digest.digest()
+            found.append(one.sha256s.index(digest.hexdigest()))
             teller.files_done += 1
     teller.tell()
-    return due, bytes(digests)
+    return due, found
 
 
 def _remove_all(
-    roots: Sequence[Path], due: DueFiles, read: bytes, asker: _Asker, tally: _Tally
+    roots: Sequence[Path], due: DueFiles, found: Sequence[int], asker: _Asker, tally: _Tally
 ) -> None:
     teller = _Teller(asker, due, is_read=True)
     with contextlib.ExitStack() as stack:
@@ -319,14 +318,14 @@ def _remove_all(
         for root in roots:
             fds.append(os.open(root, _FOLDER))
             stack.callback(os.close, fds[-1])
-        for one, (sha256,) in zip(due, _DIGEST.iter_unpack(read), strict=True):
+        for one, which in zip(due, found, strict=True):
             teller.count(0)
             number, inner = split_path(one.path, len(roots))
             _log.info(
                 "erasing a file",
                 path=repr(one.path)[:_MAX_TEXT],
                 size_bytes=one.size_bytes,
-                sha256=sha256.hex(),
+                sha256=one.sha256s[which],
             )
             _remove(fds[number - 1], inner, one)
             tally.files += 1

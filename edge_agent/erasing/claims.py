@@ -143,10 +143,10 @@ class ProvedFiles:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self._paths = bytearray()
+        self._paths: bytes | bytearray = bytearray()
         self._path_ends = array("Q")
         self._firsts = array("I")
-        self._digests = bytearray()
+        self._digests: bytes | bytearray = bytearray()
         self._sizes_bytes = array("q")
         self._archived_us = array("q")
         self._kinds = bytearray()
@@ -167,7 +167,8 @@ class ProvedFiles:
         self._kinds.append(kind)
 
     def close(self) -> None:
-        """Look through the names, when everything was added."""
+        """Look through the names, when everything was added; nothing has room to grow any more."""
+        self._paths, self._digests = bytes(self._paths), bytes(self._digests)
         # By hash: a clash of two keeps one recorder in a thousand million from being erased.
         hashes = array("q", (hash(_folded(self.path(name))) for name in range(len(self))))
         order = sorted(range(len(self)), key=hashes.__getitem__)

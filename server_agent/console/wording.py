@@ -330,6 +330,8 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-MNT-110": N_("Not erased: something on the recorder is not archived. Dock it again"),
         "E-MNT-111": N_("Not erased: this dock is not set up to erase recorders"),
         "E-MNT-113": N_("Not erased: the archive has lost something. Keep the recorder as it is"),
+        "E-MNT-114": N_("It shows more disks than any recorder has and was not read: inspect it"),
+        "E-MNT-115": N_("The storage does not answer: take the recorder out and dock it again"),
         "E-MNT-112": N_("Not erased, or not all of it: everything is archived"),
         "E-ISO-101": N_("The dock's rules against the internet were changed: they were put back"),
         "E-ISO-102": N_("The dock had a way to another network: it was closed"),

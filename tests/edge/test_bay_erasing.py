@@ -179,9 +179,18 @@ async def test_an_archive_that_lost_something_is_not_believed(bay: Bay, code: st
     assert len(client.asked) == 1
 
 
-async def test_without_an_answer_it_is_not_to_be_taken(bay: Bay) -> None:
+@pytest.mark.parametrize(
+    ("client", "code"),
+    [
+        (FakeEraseClient(dies=True), "E-MNT-107"),
+        (FakeEraseClient(reply=Reply(code="E-MNT-115", text="it hangs")), "E-MNT-115"),
+    ],
+)
+async def test_without_an_answer_it_is_not_to_be_taken(
+    bay: Bay, client: FakeEraseClient, code: str
+) -> None:
     """Somebody may still write to it: only when it is read-only again may it be taken."""
-    client = FakeEraseClient(dies=True)
+    client = replace(client, asked=[], mounted=threading.Event())
     await use(bay, client)
     dock_recorder(bay.folder)
     async with bay.served():
@@ -193,7 +202,7 @@ async def test_without_an_answer_it_is_not_to_be_taken(bay: Bay) -> None:
         released = await bay.until_state(BayState.RELEASABLE)
 
     assert state is BayState.ERASING
-    assert released.problem == "E-MNT-107"
+    assert released.problem == code
 
 
 async def test_a_recorder_that_leaves_meanwhile(bay: Bay) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from edge_agent.adapters.proof_file import read_proof, write_envelope
 from edge_agent.erasing.proof import Proof
 from edge_agent.ingest.volume import RawEntry
-from edge_agent.mounting.errors import MountServiceError
+from edge_agent.mounting.errors import BayBusyError, MountServiceError
 from edge_agent.mounting.messages import Erased, Progress, Reply
 from protocol import strict_json
 from protocol.digest import Digests, sha256_hex
@@ -160,7 +160,8 @@ class FakeEraseClient:
     Attributes:
         reply: What it answers; with None, as much as the proof would let it.
         listing: What is on the recorder.
-        dies: It gives no answer; `mount` does when *mounted* is set.
+        dies: It gives no answer; `mount` does when *mounted* is set, and is busy until then if it
+            lives.
         hold: When set, it tells its progress and waits until it is let go on or not waited for.
     """
 
@@ -176,9 +177,11 @@ class FakeEraseClient:
 
     def mount(self) -> Reply:
         """Answer as soon as it is back."""
-        if not self.mounted.wait(0.01):
+        if self.mounted.wait(0.01):
+            return Reply()
+        if self.dies:
             raise MountServiceError("it is gone")
-        return Reply()
+        return Reply(code=BayBusyError.code, text="it hangs")
 
     def erase(
         self, docking_id: DockingId, proof_fd: int, go_on: Callable[[Progress], bool]

@@ -2,17 +2,33 @@
 
 import contextlib
 import os
+import selectors
+import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from edge_agent.adapters.mount_service import MOST_IN_LINE
 from edge_agent.adapters.usb_tree import BlockDevice
-from edge_agent.mounting.messages import Reply
+from edge_agent.mounting.messages import (
+    MAX_DEVICES,
+    MAX_REPLY_BYTES,
+    MAX_VOLUMES,
+    Reply,
+    Request,
+    Verb,
+    encode,
+    parse_reply,
+)
 from edge_agent.mounting.superblock import FileSystemKind
-from tests.simulators.edge_mount import Mounting, running_edge_mount
+from protocol.identifiers import HIGHEST_BAY, BayNumber
+from tests.simulators.edge_mount import Before, Mounting, running_edge_mount
 from tests.simulators.loop_disks import ext4_image, fat_image, loop_disk, run
+from tests.simulators.sysfs import FakeSysfs
 
 pytestmark = [
     pytest.mark.processes,
@@ -146,6 +162,7 @@ def test_a_good_volume_beside_a_bad_one(
         mounting.client(1).detach()
 
     assert len(reply.volumes) == 1
+    assert reply.left_out == 1
     assert empty.name in reply.text
 
 
@@ -156,6 +173,106 @@ def test_a_name_that_is_another_device(mounting: Mounting, disk: BlockDevice) ->
 
     assert mounting.client(1).mount().code == "E-MNT-106"
     assert not mounting.mounts()
+
+
+def test_more_partitions_than_a_recorder_has(mounting: Mounting, disk: BlockDevice) -> None:
+    """None of them is opened, and the bay says why."""
+    mounting.sysfs.plug("1-1")
+    partitions = [
+        BlockDevice(name=f"{disk.name}p{number}", number=(259, number), size_bytes=1 << 20)
+        for number in range(1, MAX_DEVICES + 1)
+    ]
+    mounting.sysfs.add_disk("1-1", disk, *partitions)
+
+    reply = mounting.client(1).mount()
+
+    assert reply.code == "E-MNT-114"
+    assert f"{MAX_DEVICES + 1} disks and partitions" in reply.text
+    assert not mounting.mounts()
+
+
+def test_more_volumes_than_a_recorder_has(
+    mounting: Mounting, tmp_path: Path, footage: Path
+) -> None:
+    """None is left behind in silence: nothing is mounted, and the bay says why."""
+    image = ext4_image(tmp_path / "one", footage, size_bytes=2 << 20)
+    mounting.sysfs.plug("1-1")
+    with contextlib.ExitStack() as stack:
+        for number in range(MAX_VOLUMES + 1):
+            copy = tmp_path / f"card-{number}"
+            shutil.copyfile(image, copy)
+            mounting.sysfs.add_disk("1-1", stack.enter_context(loop_disk(copy)))
+        reply = mounting.client(1).mount()
+
+    assert reply.code == "E-MNT-114"
+    assert not mounting.mounts()
+
+
+def hang(sysfs: FakeSysfs, port: str) -> Path:
+    """Plug in a disk of which whoever asks the kernel gets no answer; return where it is asked."""
+    sysfs.plug(port)
+    size = sysfs.add_disk(port, BlockDevice(name="sdz", number=(8, 400), size_bytes=0)) / "size"
+    size.unlink()
+    os.mkfifo(size)
+    return size
+
+
+def let_go(size: Path) -> None:
+    """Let who hangs go on: the disk is gone."""
+    with size.open("w") as file:
+        size.unlink()
+        file.write("0\n")
+
+
+def ask(mounting: Mounting, bay: int) -> socket.socket:
+    """Ask for a bay to be mounted, and wait for nothing."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(str(mounting.socket))
+    connection.settimeout(60)
+    connection.sendall(encode(Request(verb=Verb.MOUNT, bay=BayNumber(bay))))
+    return connection
+
+
+def code_of(answered: socket.socket) -> str | None:
+    return parse_reply(answered.recv(MAX_REPLY_BYTES)).code
+
+
+def test_a_bay_that_hangs_holds_up_no_other_one(mounting: Mounting, disk: BlockDevice) -> None:
+    """However often it is asked again: some wait, the others are told so at once."""
+    mounting.plug("1-1", disk)
+    size = hang(mounting.sysfs, "1-2")
+    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
+        for _ in range(4 * HIGHEST_BAY):
+            selector.register(stack.enter_context(ask(mounting, 2)), selectors.EVENT_READ)
+        codes = []
+        while len(selector.get_map()) > MOST_IN_LINE:
+            told = selector.select(timeout=60)
+            assert told
+            for key, _ in told:
+                selector.unregister(key.fileobj)
+                codes.append(code_of(cast("socket.socket", key.fileobj)))
+
+        assert set(codes) == {"E-MNT-115"}
+        assert mounting.client(1).mount().volumes
+        assert mounting.client(1).detach() == Reply()
+        let_go(size)
+        waiting = [cast("socket.socket", key.fileobj) for key in selector.get_map().values()]
+        assert [code_of(one) for one in waiting] == ["E-MNT-104"] * MOST_IN_LINE
+
+    assert mounting.client(2).mount().code == "E-MNT-104"
+
+
+def test_a_bay_that_hangs_at_the_start_holds_up_no_other_one(disk: BlockDevice) -> None:
+    """The others are served; it is busy until it has been seen to."""
+    sizes: list[Path] = []
+    before = Before(plug=lambda sysfs: sizes.append(hang(sysfs, "1-2")))
+    with running_edge_mount(before=before) as mounting:
+        mounting.plug("1-1", disk)
+        assert mounting.client(1).mount().volumes
+        with ask(mounting, 2) as waiting:
+            let_go(sizes[0])
+            assert code_of(waiting) == "E-MNT-104"
+        mounting.client(1).detach()
 
 
 def test_a_recorder_that_is_in_use_is_detached(mounting: Mounting, disk: BlockDevice) -> None:

@@ -12,9 +12,16 @@ from pathlib import Path
 import pytest
 
 from edge_agent.adapters.mount_client import MountClient
-from edge_agent.adapters.mount_service import BAD_REQUEST, MountService
+from edge_agent.adapters.mount_service import BAD_REQUEST, MOST_IN_LINE, MountService
 from edge_agent.mounting.errors import MountServiceError
-from edge_agent.mounting.messages import MountedVolume, Reply, parse_reply
+from edge_agent.mounting.messages import (
+    MountedVolume,
+    Reply,
+    Request,
+    Verb,
+    encode,
+    parse_reply,
+)
 from edge_agent.mounting.superblock import FileSystemKind
 from protocol.identifiers import BayNumber
 
@@ -103,6 +110,45 @@ def test_another_user_is_not_heard(
     assert (told.stdout.strip(), told.stderr) == (b"b''", b"")
     assert not asked
     assert client.mount().volumes
+
+
+def test_who_gave_up_waiting_is_not_obeyed(path: Path) -> None:
+    """What it asked for is not done behind the back of whoever asks next."""
+    obeyed: list[str] = []
+    is_hanging, may_go_on = threading.Event(), threading.Event()
+
+    def mount(_bay: BayNumber) -> Reply:
+        obeyed.append("mount")
+        is_hanging.set()
+        assert may_go_on.wait(60)
+        return Reply()
+
+    def detach(_bay: BayNumber) -> Reply:
+        obeyed.append("detach")
+        return Reply()
+
+    service = MountService(
+        path, client_uid=os.getuid(), client_gid=os.getgid(), mount=mount, detach=detach
+    )
+    serving = threading.Thread(target=service.serve)
+    serving.start()
+    asking = threading.Thread(target=MountClient(path, BAY).mount)
+    asking.start()
+    assert is_hanging.wait(60)
+    before = set(threading.enumerate())
+    for _ in range(MOST_IN_LINE - 1):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            connection.connect(str(path))
+            connection.sendall(encode(Request(verb=Verb.DETACH, bay=BAY)))
+    assert MountClient(path, BayNumber(BAY + 1)).detach() == Reply()
+    waiting = set(threading.enumerate()) - before
+    may_go_on.set()
+    for thread in (*waiting, asking):
+        thread.join(timeout=60)
+    service.stop()
+    serving.join(timeout=60)
+
+    assert obeyed == ["mount", "detach"]
 
 
 def test_without_edge_mount_there_is_an_error(tmp_path: Path) -> None:

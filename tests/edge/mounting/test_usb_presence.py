@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 
 from edge_agent.adapters.presence import Arrived, Left
 from edge_agent.adapters.usb_presence import FLAPPING, UsbPace, UsbPresence, kernel_hints
 from edge_agent.adapters.usb_tree import BlockDevice, UsbTree
 from edge_agent.errors import SourceVanishedError
+from edge_agent.ingest.volume import EntryKind
 from edge_agent.mounting.errors import MountRefusedError, MountServiceError
 from edge_agent.mounting.messages import MountedVolume, Reply
 from edge_agent.mounting.superblock import FileSystemKind
@@ -149,6 +151,28 @@ async def test_a_volume_that_cannot_be_mounted_is_tried_again(bay: Bay) -> None:
     assert await bay.next() == Arrived(problem=("E-MNT-103", "no"))
     assert [await bay.next(), await bay.next()] == [Left(), Arrived()]
     assert bay.mounter.said == ["mount"] * 4
+
+
+async def test_a_recorder_that_is_no_recorder_is_told(bay: Bay) -> None:
+    """More partitions than are read: the bay has the code, and nothing is there to be read."""
+    bay.mounter.answers = [Reply(code="E-MNT-114", text="many")] * 10_000
+    bay.plug()
+
+    assert await bay.next() == Arrived(problem=("E-MNT-114", "many"))
+    with pytest.raises(SourceVanishedError):
+        bay.presence.mount()
+
+
+async def test_a_volume_that_is_left_out_is_in_the_listing(bay: Bay) -> None:
+    """A recorder of which one volume cannot be read is not taken for one that has no other."""
+    reply = bay.mounter.mount()
+    bay.mounter.answers = [msgspec.structs.replace(reply, left_out=1, text="sda2: what is it")]
+    bay.plug()
+
+    assert await bay.next() == Arrived()
+    with bay.presence.mount() as volume:
+        found = {entry.path: entry.kind for entry in volume.entries()}
+    assert found == {b"clip": EntryKind.FILE, b"volume-2": EntryKind.UNREADABLE_DIRECTORY}
 
 
 async def test_a_recorder_that_leaves_unmounted(bay: Bay) -> None:
