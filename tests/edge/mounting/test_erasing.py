@@ -208,6 +208,7 @@ def test_a_mount_that_lives_on_stops_it(docked: Site) -> None:
         reply = docked.erase(docked.receipt(CLIPS, SETTINGS))
 
     assert (reply.code, reply.erased) == ("E-MNT-112", NOTHING)
+    assert "in use" in reply.text
     assert docked.content() == EVERYTHING
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from edge_agent.adapters.mount_client import MountClient
 from edge_agent.adapters.mount_service import BAD_REQUEST, MOST_IN_LINE, MountService
+from edge_agent.mount_cli import each_by_itself
 from edge_agent.mounting.errors import MountServiceError
 from edge_agent.mounting.messages import (
     MountedVolume,
@@ -149,6 +150,23 @@ def test_who_gave_up_waiting_is_not_obeyed(path: Path) -> None:
     serving.join(timeout=60)
 
     assert obeyed == ["mount", "detach"]
+
+
+def test_what_hangs_is_not_waited_for() -> None:
+    """At the start and at the end: the other bays are seen to, and one that fails ends nothing."""
+    may_go_on, is_done = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        assert may_go_on.wait(60)
+
+    def fail() -> None:
+        raise OSError("its folder is not empty")
+
+    each_by_itself([hang, fail, is_done.set], patience_s=0.1)
+    is_in_time = is_done.wait(60)
+    may_go_on.set()
+
+    assert is_in_time
 
 
 def test_without_edge_mount_there_is_an_error(tmp_path: Path) -> None:
