@@ -109,9 +109,9 @@ class BayFace:
         )
 
     def show_erasing(self, progress: Progress) -> None:
-        """Show how much of what is to be erased was read once more."""
+        """Show how much of what is to be erased was read once more; nothing while that waits."""
         total = progress.bytes_total
-        percent = 100 * progress.bytes_done // total if total else 100
+        percent = 100 * progress.bytes_done // total if total else 0
         self._replace(erasing_percent=min(100, percent))
 
     def show_erased(self, erased: Erased) -> None:

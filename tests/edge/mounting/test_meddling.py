@@ -3,13 +3,14 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from edge_agent.adapters.usb_tree import BlockDevice
-from edge_agent.mounting.messages import Erased, Reply
+from edge_agent.mounting.messages import Erased, Progress, Reply
 from runtime.keys import load_signing_key
 from tests.simulators.certificates import Authority
 from tests.simulators.edge_mount import Before, running_edge_mount
@@ -23,7 +24,7 @@ from tests.simulators.erasing_site import (
     card,
     is_read_only,
 )
-from tests.simulators.erasures import known
+from tests.simulators.erasures import DOCKING, known, proof_file, registry_of
 from tests.simulators.loop_disks import loop_disk
 from tests.simulators.sealed_manifests import docking_id
 from tests.simulators.sysfs import FakeSysfs
@@ -208,6 +209,33 @@ def test_a_link_in_a_folders_place_is_not_followed(
     assert "directory" in reply.text
     assert (outside / "1.MP4").exists()
     assert (outside.parent / "1.MP4").exists()
+
+
+def test_a_bay_waits_while_anothers_proof_is_read(meddled: Meddle, tmp_path: Path) -> None:
+    """It says so meanwhile, and goes on when it is its turn."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    seen: list[Progress] = []
+    with (
+        meddled({"bay_erasing.read_proof:1": f"cat {fifo} >/dev/null"}) as site,
+        ThreadPoolExecutor() as executor,
+    ):
+        receipt = site.receipt(CLIPS, SETTINGS)
+        first = executor.submit(site.erase, receipt)
+        with fifo.open("w") as held:
+
+            def go_on(progress: Progress) -> bool:
+                seen.append(progress)
+                held.close()
+                return True
+
+            with proof_file(receipt, registry=registry_of(key=site.archive_key)) as fd:
+                reply = site.mounting.client(2).erase(DOCKING, fd, go_on)
+
+        assert first.result(timeout=60) == Reply(erased=ALL_ERASED)
+
+    assert seen[0] == Progress(files_done=0, files_total=0, bytes_done=0, bytes_total=0)
+    assert reply.code == "E-MNT-104"
 
 
 def test_who_may_do_what_at_each_step(meddled: Meddle, recorder: Recorder, note: Path) -> None:
