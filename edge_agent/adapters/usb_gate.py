@@ -49,10 +49,16 @@ class _Interface:
 
 @dataclass(slots=True)
 class _Known:
-    """What is remembered of a device while it is plugged in."""
+    """What is remembered of a device while it is plugged in.
+
+    Attributes:
+        trouble: Why it could not be let in when that was tried last.
+        barred: Why it is not let in any more.
+    """
 
     tries: int = 0
     tried_at: datetime | None = None
+    trouble: str | None = None
     barred: str | None = None
 
 
@@ -184,25 +190,29 @@ class UsbGate:
                 continue
             one.known.tries += 1
             one.known.tried_at = now
-            try:
-                trouble = self._authorize(one) if is_new else None
-                if trouble is None:
-                    self._drive(one, any_driver=verdict.any_driver)
-            except OSError as error:
-                trouble = f"the kernel does not let it in: {error.strerror}"
-            if trouble is not None:
-                self._shut(one)
-                judged[port] = replace(verdict, let_in=False, because=trouble)
+            self._try(one, any_driver=verdict.any_driver)
             if is_new:
                 return
 
-    def _authorize(self, one: _Device) -> str | None:
-        """Let a device in, without drivers; return why it was not to be, None if all is well."""
+    def _try(self, one: _Device, *, any_driver: bool) -> None:
+        """Let a device in, if it is not yet, and have it driven; note why, where that failed."""
+        try:
+            if not one.plugged.is_authorized:
+                self._authorize(one)
+            if one.known.barred is None:
+                self._drive(one, any_driver=any_driver)
+            one.known.trouble = None
+        except OSError as error:
+            one.known.trouble = f"the kernel does not let it in: {error.strerror}"
+        if one.known.trouble or one.known.barred:
+            self._shut(one)
+
+    def _authorize(self, one: _Device) -> None:
+        """Let a device in, without drivers; bar it if it is not what it was."""
         self._write(one.folder, "authorized", "1")
         again = _plugged(one.folder, one.plugged.port)
         if again != replace(one.plugged, is_authorized=True):
             one.known.barred = "it changed while it was let in"
-        return one.known.barred
 
     def _drive(self, one: _Device, *, any_driver: bool) -> None:
         """Have the interfaces of a device driven, each by a driver that is meant for it."""
@@ -242,10 +252,12 @@ class UsbGate:
         self, devices: dict[PortPath, _Device], judged: dict[PortPath, Verdict], now: datetime
     ) -> None:
         self._known = {(port, one.plugged.number): one.known for port, one in devices.items()}
-        seen = [
-            (one.plugged.number, _sighting(one.plugged, judged[port]))
-            for port, one in devices.items()
-        ]
+        seen = []
+        for port, one in devices.items():
+            verdict, trouble = judged[port], one.known.barred or one.known.trouble
+            if verdict.let_in and trouble is not None:
+                verdict = replace(verdict, let_in=False, because=trouble)
+            seen.append((one.plugged.number, _sighting(one.plugged, verdict)))
         self.register = after_look(self.register, seen, now=now)
 
     @contextlib.contextmanager

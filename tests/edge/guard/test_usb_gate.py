@@ -286,6 +286,20 @@ def test_a_kernel_that_lets_nothing_in(door: Door) -> None:
         door.look()
 
     assert door.kernel.asked.count("authorized") == 20  # ten tries, and ten times shut again
+    assert (door.gate.told.refusals, door.told("1-1").let_in) == (1, False)
+
+
+def test_a_kernel_that_lets_it_in_later(door: Door) -> None:
+    """A device that the kernel did not take at first is in as soon as it does."""
+    door.settle()
+    door.kernel.refuses = OSError(71, "Protocol error")
+    door.kernel.plug("1-1", DISK)
+    door.look()
+    door.kernel.refuses = None
+    door.look()
+
+    assert door.told("1-1").let_in
+    assert door.kernel.drivers("1-1") == ["usb-storage"]
 
 
 def test_a_look_that_changes_nothing(door: Door) -> None:
