@@ -67,7 +67,7 @@ def station(
         machine = made.machine
         machine.plug_device("usb-kbd", "6")
         machine.plug(_blank(tmp_path_factory.mktemp("blank")), "5", serial="stranger")
-        machine.until("ls -d /sys/bus/usb/devices/1-6:1.0/driver; ls -d /sys/block/sd*")
+        machine.until("ls -d /sys/bus/usb/devices/1-6:1.0/driver && ls -d /sys/block/sd*")
         _load(machine, *MODULES)
         # The machine whose files these are may ask whom it likes.
         machine.sh("echo >/etc/resolv.conf; mkdir -p /run/bayward-guard")
@@ -203,7 +203,6 @@ def test_a_rogue_in_a_bay(station: Station, driver: str, facts: dict[str, str]) 
 
     assert "no model that may come in is" in because
     assert (explained.status, "is refused" in explained.out) == (3, True)
-    assert station.machine.sh("ls /sys/class/net").split() == ["lo"]
 
 
 def test_a_strangers_stick(station: Station, tmp_path: Path) -> None:
@@ -301,7 +300,8 @@ def gadget(station: Station) -> Station:
     """Return the station with a controller that came late, and a device that root makes up."""
     machine = station.machine
     _load(machine, *GADGET_MODULES)
-    machine.until("! grep -v 0 /sys/bus/usb/devices/usb3/*authorized_default")
+    defaults = "/sys/bus/usb/devices/usb3/*authorized_default"
+    machine.until(f"ls {defaults} && ! grep -v 0 {defaults}")
     machine.sh(_MAKE)
     return station
 

@@ -116,7 +116,7 @@ class FakeUsbKernel:
 
     def is_authorized(self, port: str) -> bool:
         """Return whether a device is used."""
-        return (self.devices / port / "authorized").read_text() == "1\n"
+        return (self.devices / port / "authorized").read_text().strip() == "1"
 
     def drivers(self, port: str) -> list[str | None]:
         """Return the driver of each of a device's interfaces."""
@@ -178,7 +178,7 @@ class FakeUsbKernel:
 
     def _default(self, port: str, name: str) -> bool:
         bus = port.partition("-")[0]
-        return (self.devices / f"usb{bus}" / name).read_text() != "0\n"
+        return (self.devices / f"usb{bus}" / name).read_text().strip() != "0"
 
     def _probe(self, interface: str) -> None:
         for driver in _drivers_of(self._function(interface)):
