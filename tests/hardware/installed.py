@@ -115,7 +115,12 @@ class Station:
     def until_active(self, units: Sequence[str] = AGENTS) -> None:
         """Wait until units run."""
         told = f"systemctl is-active {' '.join(units)}"
-        self.machine.until(f"! {told} | grep --quiet --invert-match --line-regexp active")
+        script = f"! {told} | grep --quiet --invert-match --line-regexp active"
+        try:
+            self.machine.until(script)
+        except AssertionError as error:
+            why = "systemctl status --no-pager --lines=30 --full"
+            raise AssertionError(self.machine.run(*why.split(), *units).out) from error
 
     @property
     def bays(self) -> Bays:
