@@ -12,6 +12,7 @@ from bench.archive_side import measure_archive_side
 from bench.cases import Plan, measure_case
 from bench.contenders import Contender, ours, peers
 from bench.figures import MIB, Report
+from bench.guard import measure_guard
 from bench.idle import measure_idle
 from bench.machine import machine, revision, tools
 from bench.page import tell, write_page
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--recordings", type=int, help="in the catalogue before; 1000000")
     parser.add_argument("--rounds", type=int, help="how often each is measured; 3")
     parser.add_argument(
-        "--only", choices=["ingest", "archive", "idle", "plug"], help="only one part"
+        "--only", choices=["ingest", "archive", "idle", "plug", "guard"], help="only one part"
     )
     parser.add_argument("--dir", type=Path, help="where to work; by default beside the results")
     parser.add_argument("--write-docs", type=Path, metavar="JSON", help="measure nothing")
@@ -88,6 +89,8 @@ def _measure(root: Path, asked: argparse.Namespace) -> Results:
         measure_idle(report, root)
     if asked.only in {None, "plug"}:
         measure_plug(report)
+    if asked.only in {None, "guard"}:
+        measure_guard(report)
     if asked.only in {None, "ingest"}:
         photos = asked.photos or (1_000 if quick else 10_000)
         plans = _plans(size_mib, photos, asked.rounds or (1 if quick else 3), warm_up=not quick)

@@ -50,7 +50,7 @@ def measure_idle(report: Report, root: Path) -> None:
         _wait_until_read(site)
         time.sleep(_SETTLED_S)
         note = "recorders at pseudo-terminals, read and still in their bays"
-        report.add(PROCESSOR, _used_percent(site.edge.pid, _WATCHED_S), "%", note=note)
+        report.add(PROCESSOR, used_percent(site.edge.pid, _WATCHED_S), "%", note=note)
     finally:
         plug.pull_all()
         site.stop()
@@ -61,7 +61,7 @@ def _measure_start(report: Report, site: Site) -> None:
     site.start_dock()
     report.add(READY, time.perf_counter() - begun_s, "s", note="process start to its socket")
     time.sleep(_SETTLED_S)
-    report.add(MEMORY, _resident_bytes(site.edge.pid) / MIB, "MiB", note="VmRSS")
+    report.add(MEMORY, resident_bytes(site.edge.pid) / MIB, "MiB", note="VmRSS")
 
 
 def _wait_until_read(site: Site) -> None:
@@ -78,7 +78,7 @@ def _wait_until_read(site: Site) -> None:
                 read.add(told.bay)
 
 
-def _used_percent(pid: int, seconds: float) -> float:
+def used_percent(pid: int, seconds: float) -> float:
     """Return how much of one core a process uses, all its threads."""
     before_s, begun_s = _processor_s(pid), time.perf_counter()
     time.sleep(seconds)
@@ -92,7 +92,8 @@ def _processor_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_S
 
 
-def _resident_bytes(pid: int) -> int:
+def resident_bytes(pid: int) -> int:
+    """Return how much memory a process holds now (VmRSS)."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024

@@ -4,6 +4,7 @@ import errno
 import os
 import selectors
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -33,8 +34,10 @@ _HINTS: Final = (
     (_NETLINK_NETFILTER, (7,)),
     (_NETLINK_KOBJECT_UEVENT, (1,)),
 )
-# A change of which no word came is seen after so long.
+# Of files the kernel tells no changes.
 _LOOK_EVERY_S: Final = 1.0
+# A change of which its word was lost is seen after so long.
+_WHOLE_LOOK_EVERY_S: Final = 5.0
 _MOST_LISTENERS: Final = 16
 
 _log = structlog.get_logger(__name__)
@@ -62,7 +65,8 @@ class Guard:
         self._door = door
         self._watch = begin(clock())
         self._sha256: str | None = None
-        self._troubles: set[Breach] = set()
+        self._is_table_ours = False
+        self._unseen: tuple[Breach, ...] = ()
 
     @property
     def watch(self) -> Watch:
@@ -88,15 +92,20 @@ class Guard:
         if self._enforced:
             self._sha256 = self._table.load()
 
-    def look(self) -> bool:
-        """Look at everything, shut what breaks the rule; return whether it stands otherwise now."""
+    def look(self, *, is_whole: bool = True) -> bool:
+        """Look, shut what breaks the rule; return whether it stands otherwise now.
+
+        Args:
+            is_whole: Whether everything is looked at, or only that of which the kernel tells no
+                changes: files, and USB devices.
+        """
         told_before = self.word
         at_door = self._look_at_door()
-        found = left = self._breaches()
+        found = left = self._breaches(is_whole=is_whole)
         if self._enforced and found:
             for breach in found:
                 self._shut(breach)
-            left = self._breaches()
+            left = self._breaches(is_whole=True)
         found, left = (*at_door.found, *found), (*at_door.left, *left)
         for breach in set(found) - set(self._watch.open_):
             _log.warning("the rule is broken", code=breach.kind.value, text=breach.text)
@@ -121,15 +130,20 @@ class Guard:
             _log.warning(f"a USB port is {what}", port=opening.port, by=opening.by)
         return looked
 
-    def _breaches(self) -> tuple[Breach, ...]:
-        unseen: list[Breach] = []
-        is_ours = True
+    def _breaches(self, *, is_whole: bool) -> tuple[Breach, ...]:
+        if is_whole:
+            self._look_at_table()
+        facts = self._network.look(is_table_ours=self._is_table_ours, is_whole=is_whole)
+        return (*self._unseen, *breaches(self._policy, facts))
+
+    def _look_at_table(self) -> None:
+        self._is_table_ours, self._unseen = True, ()
         if self._enforced:
             try:
-                is_ours = self._table.is_ours()
+                self._is_table_ours = self._table.is_ours()
             except GuardError as error:
-                unseen.append(Breach(kind=Kind.CANNOT_LOOK, subject="nftables", text=str(error)))
-        return (*unseen, *breaches(self._policy, self._network.look(is_table_ours=is_ours)))
+                unseen = Breach(kind=Kind.CANNOT_LOOK, subject="nftables", text=str(error))
+                self._unseen = (unseen,)
 
     def _shut(self, breach: Breach) -> None:
         if breach.kind is Kind.TABLE_CHANGED:
@@ -169,12 +183,17 @@ class GuardService:
 
     def run(self, *, alive: Callable[[], None]) -> None:
         """Look until `stop`; *alive* is called after each look."""
+        whole_at_s = time.monotonic()
         try:
             while not self._stopping:
-                if self._guard.look():
+                is_whole = time.monotonic() >= whole_at_s
+                if self._guard.look(is_whole=is_whole):
                     self._tell_all()
                 alive()
-                self._wait()
+                if is_whole:
+                    whole_at_s = time.monotonic() + _WHOLE_LOOK_EVERY_S
+                if self._wait():
+                    whole_at_s = time.monotonic()
         finally:
             for one in (*self._listeners, self._door, *self._hints):
                 one.close()
@@ -184,15 +203,18 @@ class GuardService:
         """End `run` within a second; may be called from a signal's handler."""
         self._stopping = True
 
-    def _wait(self) -> None:
-        """Return when something has changed, somebody came, or a while has passed."""
+    def _wait(self) -> bool:
+        """Return, when somebody came or a while has passed, whether something has changed."""
+        has_changed = False
         for key, _ in self._selector.select(_LOOK_EVERY_S):
             if key.fileobj is self._door:
                 self._welcome()
             elif key.fileobj in self._hints:
                 _drain(key.fileobj)
+                has_changed = True
             else:  # a listener has nothing to say: it left
                 self._drop(cast("socket.socket", key.fileobj))
+        return has_changed
 
     def _welcome(self) -> None:
         with suppress(BlockingIOError):

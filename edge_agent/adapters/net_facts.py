@@ -1,8 +1,9 @@
 """What this machine's network looks like, and how a part of it is shut; blocking."""
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,26 +31,42 @@ class NetFacts:
         self._root = root
         self._sysctl = root / "proc/sys/net"
         self._routes: dict[str, dict[str, Any]] = {}
+        self._seen: Facts | None = None
 
-    def look(self, *, is_table_ours: bool) -> Facts:
-        """Return what there is now; what cannot be looked at is named in the facts."""
-        unseen: list[str] = []
-        interfaces: tuple[Interface, ...] = ()
-        routes: tuple[Route, ...] = ()
-        try:
-            with IPRoute() as netlink:
-                interfaces = tuple(self._interfaces(netlink))
-                routes = tuple(self._all_routes(netlink))
-        except (OSError, NetlinkError) as error:
-            unseen.append(f"netlink: {error}")
-        return Facts(
+    def look(self, *, is_table_ours: bool, is_whole: bool = True) -> Facts:
+        """Return what there is now; what cannot be looked at is named in the facts.
+
+        Args:
+            is_table_ours: Goes into the facts.
+            is_whole: Whether the kernel is asked for interfaces, addresses and routes; if not, they
+                are as they were. Files are looked at in any case: of these it tells no changes.
+        """
+        before = self._seen
+        if is_whole or before is None:
+            before = self._ask_kernel()
+        self._seen = replace(
+            before,
             is_table_ours=is_table_ours,
-            interfaces=interfaces,
-            routes=routes,
+            interfaces=tuple(
+                replace(one, accepts_routers=self._accepts_routers(one.name))
+                for one in before.interfaces
+            ),
             resolvers=tuple(self._resolvers()),
             forwards=tuple(name for name in _FORWARDS if self._setting(name) not in {"", "0"}),
-            unseen=tuple(unseen),
         )
+        return self._seen
+
+    def _ask_kernel(self) -> Facts:
+        try:
+            with IPRoute() as netlink:
+                links = tuple(netlink.get_links())
+                return Facts(
+                    is_table_ours=False,
+                    interfaces=tuple(self._interfaces(netlink, links)),
+                    routes=tuple(self._all_routes(netlink, links)),
+                )
+        except (OSError, NetlinkError) as error:
+            return Facts(is_table_ours=False, unseen=(f"netlink: {error}",))
 
     def shut(self, breach: Breach) -> bool:
         """Do away with a breach, if that can be done; return whether anything was."""
@@ -81,7 +98,7 @@ class NetFacts:
             for index in netlink.link_lookup(ifname=interface):
                 netlink.addr("del", index=index, address=ip, prefixlen=int(length))
 
-    def _interfaces(self, netlink: Any) -> Iterator[Interface]:
+    def _interfaces(self, netlink: Any, links: Sequence[Any]) -> Iterator[Interface]:
         addresses: dict[int, list[Any]] = {}
         for one in netlink.get_addr():
             # Of a link between two, IFA_LOCAL is ours.
@@ -89,17 +106,18 @@ class NetFacts:
             addresses.setdefault(one["index"], []).append(
                 ipaddress.ip_interface(f"{text}/{one['prefixlen']}")
             )
-        for link in netlink.get_links():
+        for link in links:
             name = str(link.get_attr("IFLA_IFNAME"))
-            six = self._sysctl / "ipv6/conf" / name
             yield Interface(
                 name=name,
                 sort=self._sort(name, link),
                 is_up=bool(link["flags"] & _IFF_UP),
                 addresses=tuple(addresses.get(link["index"], ())),
-                accepts_routers=_read(six / "accept_ra") not in {"", "0"}
-                and _read(six / "disable_ipv6") == "0",
             )
+
+    def _accepts_routers(self, interface: str) -> bool:
+        six = self._sysctl / "ipv6/conf" / interface
+        return _read(six / "accept_ra") not in {"", "0"} and _read(six / "disable_ipv6") == "0"
 
     def _sort(self, name: str, link: Any) -> str:
         info = link.get_attr("IFLA_LINKINFO")
@@ -117,8 +135,8 @@ class NetFacts:
                 return "usb network adapter"
         return _ARPHRD.get(int(link["ifi_type"]), f"type {link['ifi_type']}")
 
-    def _all_routes(self, netlink: Any) -> Iterator[Route]:
-        names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in netlink.get_links()}
+    def _all_routes(self, netlink: Any, links: Sequence[Any]) -> Iterator[Route]:
+        names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in links}
         self._routes = {}
         for family in _BITS:
             for one in netlink.get_routes(family=family):

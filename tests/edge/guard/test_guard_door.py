@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from protocol.manifest import Isolation
-from tests.edge.guard.test_guard import CONFIG, Guarded, prepared
+from tests.simulators.guarded_lan import CONFIG, Guarded, prepared
 from tests.simulators.usb_kernel import ADAPTER, DISK, KEYS, FakeUsbKernel
 
 pytestmark = [
