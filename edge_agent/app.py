@@ -22,6 +22,7 @@ from typing import Final
 import structlog
 import uvloop
 
+from edge_agent.adapters.attestations import Attester, make_attester
 from edge_agent.adapters.ballast import Ballast
 from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.bay_lights import BayLights, light_outputs
@@ -177,6 +178,8 @@ class _Agent:
         if config.guard is not None:
             link = GuardLink(config.guard.socket, self.world.isolated, self.world.notices)
             running["guard"] = link.run
+        if self.tools.attester is not None:
+            running["attestations"] = self.tools.attester.run
         if self.tools.lights.are_any:
             running["lights"] = self.tools.lights.run
         if config.storage.free_after_receipt:
@@ -229,6 +232,7 @@ class _Tools:
     lights: BayLights
     check_up: CheckUp
     commands: CommandDesk
+    attester: Attester | None = None
     restart_asked: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -395,6 +399,7 @@ def _tools(
         ),
         check_up=_check_up(config, world.dock, vitals),
         commands=desk,
+        attester=make_attester(config, world.isolated, dock=world.dock, clock=utc_now),
     )
     desk.acts = Acts(
         desk,
@@ -402,6 +407,7 @@ def _tools(
         lights=tools.lights,
         check_up=tools.check_up,
         logs=RecorderLogs(logs_folder(config)),
+        attester=tools.attester,
         restart=tools.restart_asked.set,
     ).by_verb()
     return tools

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from edge_agent import doctor_cli, map_cli, provision_cli
+from edge_agent import attest_cli, doctor_cli, map_cli, provision_cli
 from edge_agent.adapters.control_socket import Command, ask
 from edge_agent.adapters.presences import check_drivers
 from edge_agent.adapters.status_text import needs_attention, printable, render_status
@@ -41,6 +41,7 @@ _EXAMPLES: Final = {
     "map-bays": map_cli.EXAMPLES,
     "provision": provision_cli.EXAMPLES,
     "doctor": doctor_cli.EXAMPLES,
+    "attestations": attest_cli.EXAMPLES,
     "run": """\
 examples:
   edge-agent run                              with /etc/bayward/edge.toml, as the systemd unit does
@@ -168,6 +169,7 @@ _COMMANDS: Final = {
     "status": _status,
     "check-config": _check_config,
     "doctor": doctor_cli.examine,
+    "attestations": attest_cli.show,
 }
 
 
@@ -193,6 +195,7 @@ def _parser() -> argparse.ArgumentParser:
         ("status", "show what the running agent is doing"),
         ("check-config", "look at the configuration and at this machine, and say what is wrong"),
         ("doctor", "look at everything that a technician would, and say what to do"),
+        ("attestations", "show what this dock attested about the no-internet rule, and check it"),
         ("map-bays", "find out which USB port is which bay, by plugging something into each"),
         ("provision", "take in the USB key that makes this machine a dock"),
     ):
@@ -214,6 +217,8 @@ def _parser() -> argparse.ArgumentParser:
             provision_cli.add_arguments(command)
         if name == "doctor":
             doctor_cli.add_arguments(command)
+        if name == "attestations":
+            attest_cli.add_arguments(command)
     return parser
 
 

@@ -314,6 +314,13 @@ class GuardError(EdgeError):
     retry = Retry.SOON
 
 
+class AttestationsError(EdgeError):
+    """The attestations that this dock keeps cannot be gone on with."""
+
+    code = "E-ISO-112"
+    retry = Retry.NEVER
+
+
 class UsbDescriptorsError(GuardError):
     """A USB device's descriptors do not add up: what it is, nobody can tell. It is refused."""
 

@@ -26,6 +26,7 @@ class CommandVerb(Enum):
     COLLECT_LOGS = "collect-logs"
     RESTART = "restart"
     DOCTOR = "doctor"
+    ATTEST = "attest"
 
 
 class Command(Message, frozen=True, kw_only=True):

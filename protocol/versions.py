@@ -19,6 +19,7 @@ class Statement(Enum):
     RECEIPT = "receipt"
     REGISTRY = "registry"
     COMMAND = "command"
+    ATTESTATION = "attestation"
 
 
 READ_VERSIONS: Final[dict[Statement, frozenset[int]]] = dict.fromkeys(Statement, frozenset({1}))

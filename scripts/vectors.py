@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from protocol import messages
+from protocol.attestation import Attestation
 from protocol.chain import GENESIS, ChainHead
 from protocol.commands import Command, CommandAnswer
 from protocol.digest import sha256_hex
@@ -67,6 +68,7 @@ _SCHEMA_TYPES: Final[tuple[type[msgspec.Struct], ...]] = (
     Registry,
     Command,
     CommandAnswer,
+    Attestation,
     messages.DockStatus,
     messages.BayMessage,
     messages.DoctorReport,

@@ -5,12 +5,15 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from edge_agent.adapters.attestations import Attester
 from edge_agent.adapters.bay_lights import BayLights
 from edge_agent.adapters.bay_supervisor import BaySupervisor
 from edge_agent.adapters.check_up import CheckUp
 from edge_agent.adapters.command_desk import Act, CannotError, CommandDesk
 from edge_agent.adapters.recorder_logs import RecorderLogs
-from protocol.commands import Command, CommandVerb
+from edge_agent.errors import AttestationsError
+from protocol.attestation import Occasion
+from protocol.commands import MAX_CONTENT_CHARACTERS, Command, CommandVerb
 from runtime.logs import recent_lines
 
 _IDENTIFY_S: Final = 30
@@ -37,6 +40,7 @@ class Acts:
         lights: BayLights,
         check_up: CheckUp,
         logs: RecorderLogs,
+        attester: Attester | None,
         restart: Callable[[], None],
     ) -> None:
         """Take what is needed.
@@ -47,6 +51,7 @@ class Acts:
             lights: For IDENTIFY.
             check_up: For DOCTOR.
             logs: Of recorders, for COLLECT_LOGS of one bay.
+            attester: For ATTEST; None where no guard is configured.
             restart: Ends the program in good order; whoever started it starts it again.
         """
         self._desk = desk
@@ -54,6 +59,7 @@ class Acts:
         self._lights = lights
         self._check_up = check_up
         self._logs = logs
+        self._attester = attester
         self._restart = restart
         self._restarting: asyncio.Task[None] | None = None
 
@@ -64,6 +70,7 @@ class Acts:
             CommandVerb.IDENTIFY: self._identify,
             CommandVerb.COLLECT_LOGS: self._collect_logs,
             CommandVerb.DOCTOR: self._doctor,
+            CommandVerb.ATTEST: self._attest,
             CommandVerb.RESTART: self._restart_soon,
         }
 
@@ -98,6 +105,19 @@ class Acts:
             + (f" -> {one.remedy}" if one.remedy else "")
             for one in report.examined
         )
+
+    async def _attest(self, _command: Command) -> str:
+        """Return the envelope, so that who asked can check it with stock tools."""
+        if self._attester is None:
+            raise CannotError("this dock has no edge-guard: there is nothing to attest")
+        try:
+            signed = await self._attester.attest(Occasion.ASKED)
+        except AttestationsError as error:
+            raise CannotError(f"{error.code}: {error}") from error
+        text = signed.envelope.decode("ascii")
+        if len(text) > MAX_CONTENT_CHARACTERS:
+            return f"{signed.path}: {len(text)} bytes are too many for an answer: read it there"
+        return text
 
     async def _restart_soon(self, _command: Command) -> str:
         self._restarting = asyncio.create_task(self._restart_when_told(), name="restart")

@@ -46,10 +46,12 @@ class Isolated:
 
     Attributes:
         changes: Beats whenever it stands otherwise.
+        word: The guard's last word; None if it is not heard.
     """
 
     def __init__(self, isolation: Isolation = Isolation.NOT_ENFORCED) -> None:
         self.isolation = isolation
+        self.word: Word | None = None
         self.changes = Pulse()
         self._vitals: Vitals | None = None
 
@@ -136,6 +138,7 @@ class GuardLink:
 
     async def _take(self, word: Word) -> None:
         before = self._isolated.isolation
+        self._isolated.word = word
         self._isolated.become(word.isolation)
         for breach in word.incident:
             await self._tell(breach)
@@ -175,6 +178,7 @@ class GuardLink:
         await self._notices.raise_alert(Notice(code=breach.code, text=breach.text, facts=facts))
 
     async def _note_silence(self, reason: str) -> None:
+        self._isolated.word = None
         self._isolated.become(Isolation.NOT_ENFORCED)
         if self._was_heard:
             self._was_heard = False

@@ -81,6 +81,7 @@ class Guard:
             enforced=self._enforced,
             table_sha256=self._sha256,
             door=None if self._door is None else self._door.told,
+            facts=self._network.seen,
         )
 
     def load(self) -> None:

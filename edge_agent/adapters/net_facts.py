@@ -33,6 +33,11 @@ class NetFacts:
         self._routes: dict[str, dict[str, Any]] = {}
         self._seen: Facts | None = None
 
+    @property
+    def seen(self) -> Facts | None:
+        """What the last look found; None before the first."""
+        return self._seen
+
     def look(self, *, is_table_ours: bool, is_whole: bool = True) -> Facts:
         """Return what there is now; what cannot be looked at is named in the facts.
 

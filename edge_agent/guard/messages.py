@@ -5,16 +5,17 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from edge_agent.guard.breaches import Breach
+from edge_agent.guard.breaches import Breach, Facts, Route
 from edge_agent.guard.state import Watch
 from edge_agent.guard.usb_register import MOST_REFUSALS, Register, Sighting
 from edge_agent.mounting.port_paths import PortField
 from protocol import strict_json
+from protocol.attestation import MAX_LISTED, SeenInterface, SeenNetwork
 from protocol.manifest import Isolation, UtcTime
 from protocol.strict_json import Message
 
 MAX_WORD_BYTES: Final = 128 * 1024
-_MOST_TOLD: Final = 50
+_MOST_TOLD: Final = MAX_LISTED
 _MOST_CHARACTERS: Final = 300
 
 _Text = Annotated[str, Meta(max_length=_MOST_CHARACTERS)]
@@ -79,6 +80,7 @@ class Word(Message, frozen=True, kw_only=True):
         enforced: False in a dry run, where nothing is shut and nothing refused.
         table_sha256: Of the rules in the kernel; None if they are not ours.
         door: None where none is kept.
+        network: As it was at the last look; None before the first.
     """
 
     isolation: Isolation
@@ -89,10 +91,16 @@ class Word(Message, frozen=True, kw_only=True):
     began_at: UtcTime | None = None
     table_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
     door: ToldDoor | None = None
+    network: SeenNetwork | None = None
 
 
 def word_of(
-    watch: Watch, *, enforced: bool, table_sha256: str | None, door: ToldDoor | None = None
+    watch: Watch,
+    *,
+    enforced: bool,
+    table_sha256: str | None,
+    door: ToldDoor | None = None,
+    facts: Facts | None = None,
 ) -> Word:
     """Return what is told."""
     return Word(
@@ -104,7 +112,34 @@ def word_of(
         began_at=watch.began_at,
         table_sha256=table_sha256,
         door=door,
+        network=None if facts is None else network_of(facts),
     )
+
+
+def network_of(facts: Facts) -> SeenNetwork:
+    """Return what is told of the network."""
+    lists = (facts.interfaces, facts.routes, facts.resolvers)
+    return SeenNetwork(
+        interfaces=tuple(
+            SeenInterface(
+                name=one.name[:_MOST_CHARACTERS],
+                sort=one.sort[:_MOST_CHARACTERS],
+                is_up=one.is_up,
+                addresses=tuple(sorted(map(str, one.addresses)))[:_MOST_TOLD],
+            )
+            for one in sorted(facts.interfaces, key=lambda one: one.name)[:_MOST_TOLD]
+        ),
+        routes=tuple(sorted(map(_route, facts.routes)))[:_MOST_TOLD],
+        resolvers=tuple(
+            f"{file} {address}"[:_MOST_CHARACTERS] for file, address in facts.resolvers[:_MOST_TOLD]
+        ),
+        unlisted=sum(max(0, len(one) - _MOST_TOLD) for one in lists),
+    )
+
+
+def _route(route: Route) -> str:
+    text = f"{route.destination} dev {route.interface} table {route.table}"
+    return text[:_MOST_CHARACTERS]
 
 
 def door_of(register: Register, open_ports: Iterable[ToldOpening]) -> ToldDoor:

@@ -104,6 +104,7 @@ VERBS: Final[Mapping[CommandVerb, str]] = MappingProxyType(
         CommandVerb.COLLECT_LOGS: N_("Collect its log"),
         CommandVerb.RESTART: N_("Start its program anew"),
         CommandVerb.DOCTOR: N_("Examine itself"),
+        CommandVerb.ATTEST: N_("Attest that it keeps off the internet"),
     }
 )
 
@@ -344,6 +345,7 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-ISO-109": N_("What keeps the dock off the internet does not work: look at it"),
         "E-ISO-110": N_("The dock keeps off the internet again"),
         "E-ISO-111": N_("What keeps the dock off the internet is silent: look at it"),
+        "E-ISO-112": N_("The dock's attestations are not whole: find out who changed them"),
         "E-ISO-121": N_("A foreign USB device was refused: find out whose it is"),
         "E-ISO-122": N_("A foreign USB device was in use: it was shut out, find out whose it is"),
         "E-ISO-123": N_("The dock's USB ports let in whatever comes: they were shut again"),

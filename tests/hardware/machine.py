@@ -74,6 +74,17 @@ class _Lines:
         self._socket.close()
 
 
+def _drives(disks: Sequence[Path]) -> list[str]:
+    return [
+        word
+        for number, disk in enumerate(disks)
+        for word in (
+            *("-blockdev", f"raw,node-name=disk{number},file.driver=file,file.filename={disk}"),
+            *("-device", f"virtio-blk-pci,drive=disk{number}"),
+        )
+    ]
+
+
 class Machine:
     """A guest: what it boots decides what it is."""
 
@@ -101,14 +112,6 @@ class Machine:
         qmp, line = folder / "qmp", folder / "line"
         for path in (qmp, line):
             path.unlink(missing_ok=True)
-        drives = [
-            word
-            for number, disk in enumerate(disks)
-            for word in (
-                *("-blockdev", f"raw,node-name=disk{number},file.driver=file,file.filename={disk}"),
-                *("-device", f"virtio-blk-pci,drive=disk{number}"),
-            )
-        ]
         command = [
             *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"),
             *("-m", "3072", "-display", "none", "-nodefaults", "-no-reboot"),
@@ -123,7 +126,7 @@ class Machine:
             *("-device", "qemu-xhci,id=usb,p2=10,p3=10"),
             # What a network adapter may be plugged into: a switch that leads nowhere.
             *("-netdev", "hubport,id=rogue,hubid=1"),
-            *drives,
+            *_drives(disks),
             *(("-incoming", f"exec:cat {shlex.quote(str(saved))}") if saved else ()),
         ]
         self._log = (folder / "qemu.log").open("ab")

@@ -1,0 +1,78 @@
+"""`edge-agent attestations`: what this dock attested, and whether it is all there."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Final
+
+from edge_agent.adapters.attestations import AttestationFolder, attestations_folder
+from edge_agent.config import EdgeConfig
+from edge_agent.errors import AttestationsError
+from protocol.attestation import Attestation
+from protocol.chain import GENESIS
+from protocol.digest import sha256_hex
+from protocol.envelope import parse_statement, take_apart
+from protocol.errors import ProtocolError
+from protocol.keys import VerifyingKey
+from protocol.versions import Statement
+from runtime.keys import load_signing_key
+
+EXAMPLES: Final = """\
+examples:
+  edge-agent attestations                     all of them, the last one below, each checked
+  edge-agent attestations --newest 7          as many of the last ones
+It ends with 1 if one is missing, changed or not signed by this dock's key, and says which.
+docs/no-internet.md: how to check them without this program.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Let *parser* read what it takes."""
+    parser.add_argument("--newest", type=int, metavar="N", help="show the last N, check them all")
+
+
+def show(config: EdgeConfig, options: argparse.Namespace) -> int:
+    """Print them; return the exit status."""
+    folder = attestations_folder(config)
+    files = AttestationFolder(folder).files()
+    if not files:
+        print(f"{folder}: nothing is attested: a dock with [guard] in its configuration does")
+        return 0
+    shown_from = len(files) - (options.newest or len(files))
+    key = load_signing_key(config.signing.key).public
+    expected, faults = GENESIS.payload_sha256, 0
+    for index, (number, path) in enumerate(files):
+        try:
+            attestation, digest = _checked(path, number, expected, key)
+        except (AttestationsError, ProtocolError) as error:
+            print(f"✗ {number:>6} {path}: {error.code}: {error}", file=sys.stderr)
+            faults += 1
+            expected = ""
+            continue
+        expected = digest
+        if index >= shown_from:
+            print(_line(attestation, digest))
+    missing = files[-1][0] - len(files)
+    if missing:
+        print(f"✗ {missing} numbers are missing before {files[-1][0]}", file=sys.stderr)
+    return 1 if faults or missing else 0
+
+
+def _checked(path: Path, number: int, expected: str, key: VerifyingKey) -> tuple[Attestation, str]:
+    """Return an attestation and its digest; *expected* is what it has to name, "" for anything."""
+    sealed = take_apart(path.read_bytes())
+    sealed.verify({key.key_id: key})
+    attestation = parse_statement(sealed, Statement.ATTESTATION, Attestation)
+    if attestation.sequence != number:
+        raise AttestationsError(f"it is number {attestation.sequence}")
+    if expected not in {"", attestation.previous_sha256}:
+        raise AttestationsError("it does not follow on the one before")
+    return attestation, sha256_hex(sealed.payload)
+
+
+def _line(one: Attestation, digest: str) -> str:
+    broken = f", {len(one.broken)} broken" if one.broken else ""
+    return (
+        f"✓ {one.sequence:>6} {one.made_at:%Y-%m-%d %H:%M:%S} UTC  {one.occasion.value:<8}"
+        f" {one.isolation.value}{broken}  {digest[:16]}…"
+    )
