@@ -89,3 +89,9 @@ class ProofError(ProtocolError):
     """A proof about the custody log does not show what it should."""
 
     code = "E-PRO-113"
+
+
+class NoteError(ProtocolError):
+    """The bytes are no signed note, or no checkpoint of the log that is meant."""
+
+    code = "E-PRO-114"

@@ -17,13 +17,14 @@ _KEY_ID_DIGITS: Final = 32
 
 
 class VerifyingKey:
-    """A public key; equal keys have equal ids."""
+    """A public key; equal keys have equal ids. ``raw`` is its 32 bytes of RFC 8032."""
 
     def __init__(self, public: Ed25519PublicKey) -> None:
         self._public = public
         self.spki_der = public.public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
+        self.raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
         digest = hashlib.sha256(self.spki_der).hexdigest()
         self.key_id = KeyId(f"{_ALGORITHM}:{digest[:_KEY_ID_DIGITS]}")
 

@@ -39,6 +39,7 @@ from protocol.strict_json import encode
 from protocol.topics import Channel, of_dock
 from protocol.versions import Statement
 from scripts.bag_vectors import bag_vectors, make_certificates_once
+from scripts.log_vectors import log_vectors
 from scripts.samples import (
     DOCK,
     OTHER_DOCK,
@@ -305,6 +306,7 @@ def everything() -> Iterator[tuple[Path, bytes]]:
         attack_vectors,
         volume_vectors,
         bag_vectors,
+        log_vectors,
     )
     for source in sources:
         for name, data in source():
