@@ -26,10 +26,12 @@ from server_agent.adapters.chain_records import (
     load_waiting_docks,
     write_changes,
 )
+from server_agent.adapters.custody_records import append_entries
 from server_agent.adapters.waiting_records import load_next_waiting, load_waiting_bytes
 from server_agent.alarms import Alarms
 from server_agent.catalogue.book import Book, Denial, Received, Reply, Settlement, Standing
 from server_agent.catalogue.rows import Row, alert_row, refused_row
+from server_agent.custody import CustodyLog
 from server_agent.errors import KeptManifestError, UnprocessableMessageError
 from server_agent.intake.alerts import read_alert
 from server_agent.intake.checks import Claim, KnownSite, Refused, read_claim, read_kept
@@ -37,6 +39,7 @@ from server_agent.intake.missing import missing_files
 from server_agent.intake.states import FileState, ManifestState
 from server_agent.intake.window import judge_window
 from server_agent.ledger import statements
+from server_agent.ledger.custody import Logged, log_admission, log_receipt
 from server_agent.signing import Answer, Signer
 
 # Of manifests that waited, in one transaction; parsed, they take some times as much memory.
@@ -105,6 +108,7 @@ class Admitter:
         alarms: Alarms,
         site: KnownSite,
         matched: Callable[[int], None],
+        custody: CustodyLog,
     ) -> None:
         """Admit into *store*.
 
@@ -115,12 +119,14 @@ class Admitter:
             site: The registry.
             matched: Called, once it is committed, with the number of a bag that should hold what a
                 manifest promises.
+            custody: Says when a receipt may be sent.
         """
         self.site = site
         self._matched = matched
         self._store = store
         self._signer = signer
         self._alarms = alarms
+        self._custody = custody
 
     async def take(self, messages: Sequence[Received]) -> list[Answer]:
         """Take in *messages*, in order.
@@ -156,7 +162,7 @@ class Admitter:
             # What stands in the way of the next one now will not go away by itself.
             at_least = 0 if part.taken else 1
             rest = rest[part.taken :]
-        return answers
+        return await self._custody.covered(answers)
 
     async def promote(self, docks: Collection[DockId]) -> list[Answer]:
         """Admit what waited and need not wait any longer, of *docks*.
@@ -178,7 +184,7 @@ class Admitter:
         """
         async with self._store.reading() as connection:
             docks = await load_waiting_docks(connection)
-        return await self.promote(docks)
+        return await self._custody.covered(await self.promote(docks))
 
     async def _promote_some(self, dock: DockId) -> list[Answer]:
         """Settle the manifests whose turn has come, no more of them than may be in memory.
@@ -304,6 +310,7 @@ class Admitter:
     ) -> list[Answer]:
         """Write what was settled; return the answers to it."""
         new = await write_changes(connection, settlement.changes)
+        await append_entries(connection, self._entries(settlement))
         forked = [row for row in new if row["code"] == FindingCode.CHAIN_FORKED.value]
         await keep_alerts(connection, [self._fork_alert(row) for row in forked])
         told = [reply for reply in replies if reply is not None]
@@ -316,12 +323,23 @@ class Admitter:
                 answers.append(self._signer.answer(_refusal(reply, now_utc)))
             elif reply.kept.state is ManifestState.ARCHIVED:
                 receipt = receipts[reply.kept.manifest_id]
-                answers.append(Answer(dock=reply.claim.dock, envelope=receipt))
+                dock = reply.claim.dock
+                answers.append(Answer(dock=dock, envelope=receipt, needs_checkpoint=True))
             else:
                 head = settlement.book.head(reply.claim.dock)
                 missing = states.get(reply.kept.manifest_id, {})
                 answers.append(self._signer.answer(_admission(reply, head, missing, now_utc)))
         return answers
+
+    def _entries(self, settlement: Settlement) -> list[Logged]:
+        """Return what the custody log hears of a transaction."""
+        now_utc = self._signer.clock()
+        entries: list[Logged] = []
+        for claim, receipt in settlement.changes.admitted:
+            entries.append(log_admission(claim, now_utc=now_utc, salt=self._signer.salt()))
+            if receipt is not None:
+                entries.append(log_receipt(receipt, now_utc=now_utc))
+        return entries
 
     def _fork_alert(self, row: Row) -> Row:
         return self._signer.alert(

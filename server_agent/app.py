@@ -25,14 +25,17 @@ from server_agent.adapters.bag_writer import BagWriter
 from server_agent.adapters.catalogue_store import CatalogueStore, open_catalogue
 from server_agent.adapters.command_socket import Request, serve_commands
 from server_agent.adapters.intake_link import CLIENT_ID, IntakeLink
+from server_agent.adapters.log_files import LogFiles
 from server_agent.adapters.tus_endpoint import TusEndpoint, serve_tus
 from server_agent.adapters.uploads import UploadLimits, Uploads
 from server_agent.admitting import Admitter
 from server_agent.alarms import Alarms
+from server_agent.archive.layout import CUSTODY
 from server_agent.archiving import Archiver
 from server_agent.arrivals import Arrivals
 from server_agent.commanding import CommandOffice
 from server_agent.config import ServerConfig, Signing
+from server_agent.custody import CustodyLog
 from server_agent.errors import RegistryFileError, ServerError, SigningKeyError
 from server_agent.intake.offsets import UploadFault
 from server_agent.registering import InForce, issue_registry
@@ -62,6 +65,9 @@ class Server:
         self._signer = signer
         self._in_force = in_force
         self.alarms = Alarms(store, signer)
+        self.custody = CustodyLog(
+            store, LogFiles(config.archive.root / CUSTODY), signer=signer, alarms=self.alarms
+        )
         arrivals, matched = Arrivals(), Arrivals()
         self.admitter = Admitter(
             store,
@@ -69,18 +75,10 @@ class Server:
             alarms=self.alarms,
             site=in_force.site,
             matched=matched.put_nowait,
+            custody=self.custody,
         )
         self.link = IntakeLink(
-            LinkSettings(
-                host=config.mqtt.host,
-                port=config.mqtt.port,
-                client_id=CLIENT_ID,
-                tls=client_context(
-                    ca=config.tls.ca, certificate=config.tls.certificate, key=config.tls.key
-                ),
-                receive_maximum=_RECEIVE_MAXIMUM,
-                max_packet_bytes=MAX_PACKET_BYTES,
-            ),
+            _link_settings(config),
             take=self.admitter.take,
             registry=lambda: self._in_force.envelope,
             answered=self._command_answered,
@@ -104,6 +102,7 @@ class Server:
             arrivals=arrivals,
             matched=matched,
             publish=self.link.publish,
+            custody=self.custody,
         )
         self.endpoint = TusEndpoint(
             self.uploads,
@@ -154,6 +153,7 @@ class Server:
             await asyncio.sleep(_SWEEP_S)
             async with self.alarms.outliving("sweep"):
                 await self.archiver.sweep()
+            self.custody.tell()
             await self._promote()
             async with self.alarms.outliving("let uploads expire"):
                 expired = await self.uploads.expire()
@@ -191,9 +191,10 @@ async def serve(
     tls = server_context(ca=config.tls.ca, certificate=config.tls.certificate, key=config.tls.key)
     async with open_catalogue(make_url(config.catalogue.url)) as store:
         server = Server(config, store, signer, await _read_registry(config, store, signer))
+        await server.custody.try_seal()
         await server.archiver.reconcile()
         async with (
-            _background(server.link.run, server.archiver.run, server.keep_up),
+            _background(server.link.run, server.archiver.run, server.keep_up, server.custody.run),
             serve_tus(
                 server.endpoint, host=config.https.host, port=config.https.port, tls=tls
             ) as server.https_port,
@@ -260,6 +261,18 @@ def load_signer_key(signing: Signing) -> SigningKey:
 
 async def _read_registry(config: ServerConfig, store: CatalogueStore, signer: Signer) -> InForce:
     return await issue_registry(config.registry, ca=config.tls.ca, store=store, signer=signer)
+
+
+def _link_settings(config: ServerConfig) -> LinkSettings:
+    tls = config.tls
+    return LinkSettings(
+        host=config.mqtt.host,
+        port=config.mqtt.port,
+        client_id=CLIENT_ID,
+        tls=client_context(ca=tls.ca, certificate=tls.certificate, key=tls.key),
+        receive_maximum=_RECEIVE_MAXIMUM,
+        max_packet_bytes=MAX_PACKET_BYTES,
+    )
 
 
 def _upload_limits(config: ServerConfig) -> UploadLimits:

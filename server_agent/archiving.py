@@ -29,6 +29,7 @@ from server_agent.adapters.bag_records import (
 from server_agent.adapters.bag_writer import BagWriter
 from server_agent.adapters.catalogue_store import CatalogueStore
 from server_agent.adapters.chain_records import load_book, load_file_states
+from server_agent.adapters.custody_records import append_entries
 from server_agent.adapters.upload_slots import in_thread
 from server_agent.adapters.uploads import Uploads
 from server_agent.alarms import Alarms
@@ -36,6 +37,7 @@ from server_agent.archive.layout import bag_path, docking_bag_path
 from server_agent.archive.request import BagFile, BagRequest
 from server_agent.arrivals import Arrivals
 from server_agent.catalogue.rows import docked_on
+from server_agent.custody import CustodyLog
 from server_agent.errors import (
     KeptManifestError,
     ReadBackError,
@@ -46,6 +48,7 @@ from server_agent.intake.checks import Claim
 from server_agent.intake.missing import missing_files
 from server_agent.intake.states import FileState, ManifestState
 from server_agent.ledger import statements
+from server_agent.ledger.custody import log_bag
 from server_agent.matching import Matches
 from server_agent.receipting import issue_receipts, read_own
 from server_agent.signing import Answer, Signer
@@ -72,6 +75,7 @@ class Archiver:
         arrivals: Arrivals,
         matched: Arrivals,
         publish: Callable[[Answer], None],
+        custody: CustodyLog,
     ) -> None:
         """Archive what arrives.
 
@@ -85,6 +89,7 @@ class Archiver:
             arrivals: Numbers of groups that a file has arrived of.
             matched: Numbers of bags that a group was matched to.
             publish: Takes an answer for its dock; it may be lost, for the dock asks again.
+            custody: Says when a receipt may be sent.
         """
         self._store = store
         self._bags = bags
@@ -94,6 +99,7 @@ class Archiver:
         self._ca_pem = ca_pem
         self._arrivals = arrivals
         self._publish = publish
+        self._custody = custody
         self._closing: set[int] = set()
         self._asked_again: set[int] = set()
         # Trying again helps only after a person has helped, and restarted us.
@@ -108,6 +114,7 @@ class Archiver:
             matched=matched,
             publish=publish,
             ask_again=self._ask_again,
+            custody=custody,
         )
 
     async def run(self) -> None:
@@ -253,6 +260,14 @@ class Archiver:
         async with self._store.writing() as connection:
             now_utc = self._signer.clock()
             await record_bag(connection, group.group_id, bag, now_utc=now_utc)
+            entry = log_bag(
+                group.manifest_id,
+                group.recording_id,
+                tagmanifest_sha256=bag.tagmanifest_sha256,
+                existing=bag.existing,
+                now_utc=now_utc,
+            )
+            await append_entries(connection, [entry])
             answers = await issue_receipts(connection, [group.manifest_id], signer=self._signer)
         _log.info("bag archived", path=bag.path, files=bag.files, size_bytes=bag.size_bytes)
         # Where the bag stood already, as after a restored catalogue, its files came twice.
@@ -262,8 +277,9 @@ class Archiver:
 
     async def _send(self, answers: Sequence[Answer], manifest_id: ManifestId) -> None:
         if not answers:
+            self._custody.tell()
             return
-        for answer in answers:
+        for answer in await self._custody.covered(answers):
             self._publish(answer)
         async with self._alarms.outliving("tidy .incoming", manifest=manifest_id):
             await in_thread(partial(self._bags.forget_incoming, manifest_id))

@@ -118,6 +118,30 @@ class CatalogueNewerError(CatalogueError):
     retry = Retry.NEVER
 
 
+class LogError(ServerError):
+    """Base of what keeps the custody log from going on: it is not the one that was signed."""
+
+    retry = Retry.NEVER
+
+
+class LogChangedError(LogError):
+    """Files of the log are missing, cut, or not what the archive signed."""
+
+    code = "E-LOG-101"
+
+
+class CatalogueSetBackError(LogError):
+    """The catalogue is older than the log: going on would sign a second history."""
+
+    code = "E-LOG-102"
+
+
+class LogKeyError(LogError):
+    """The log was signed by another key than the archive's."""
+
+    code = "E-LOG-103"
+
+
 class ConfigurationError(ServerError):
     """Base of errors in what the site configured, beyond what one key can say."""
 

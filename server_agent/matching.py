@@ -20,6 +20,7 @@ from server_agent.adapters.bag_records import CompleteGroup, IncomingEntry
 from server_agent.adapters.bag_writer import BagWriter
 from server_agent.adapters.catalogue_store import CatalogueStore
 from server_agent.adapters.chain_records import load_archived
+from server_agent.adapters.custody_records import append_entries
 from server_agent.adapters.match_records import (
     MatchedGroup,
     confirm_matches,
@@ -34,8 +35,10 @@ from server_agent.adapters.uploads import Uploads
 from server_agent.alarms import Alarms
 from server_agent.arrivals import Arrivals
 from server_agent.catalogue.rows import BagFacts
+from server_agent.custody import CustodyLog
 from server_agent.intake.checks import Claim
 from server_agent.intake.missing import find_match, groups_of, recording_key
+from server_agent.ledger.custody import Logged, log_bag
 from server_agent.receipting import issue_receipts, read_own
 from server_agent.signing import Answer, Signer
 
@@ -62,6 +65,7 @@ class Matches:
         matched: Arrivals,
         publish: Callable[[Answer], None],
         ask_again: Callable[[Claim], Awaitable[None]],
+        custody: CustodyLog,
     ) -> None:
         """Confirm what matches.
 
@@ -75,6 +79,7 @@ class Matches:
             matched: Gives the numbers of bags that groups wait for, each time one begins to.
             publish: Takes an answer for its dock.
             ask_again: Tells a dock what is missing of a manifest.
+            custody: Says when a receipt may be sent.
         """
         self._store = store
         self._bags = bags
@@ -84,6 +89,7 @@ class Matches:
         self._arrivals = arrivals
         self._publish = publish
         self._ask_again = ask_again
+        self._custody = custody
         self._matched = matched
         self._turns: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
 
@@ -161,11 +167,25 @@ class Matches:
         manifests = _manifests(groups)
         async with self._store.writing() as connection:
             copies = await confirm_matches(connection, bag.bag_id, groups)
+            await append_entries(connection, self._entries(bag, groups))
             answers = await issue_receipts(connection, manifests, signer=self._signer)
-        for answer in answers:
+        for answer in await self._custody.covered(answers):
             self._publish(answer)
         async with self._alarms.outliving("remove copies", bag=bag.path):
             await in_thread(partial(self._clear_incoming, copies, manifests))
+
+    def _entries(self, bag: BagFacts, groups: Sequence[MatchedGroup]) -> list[Logged]:
+        now_utc = self._signer.clock()
+        return [
+            log_bag(
+                one.manifest_id,
+                one.recording_id,
+                tagmanifest_sha256=bag.tagmanifest_sha256,
+                existing=True,
+                now_utc=now_utc,
+            )
+            for one in groups
+        ]
 
     async def _part(self, bag: BagFacts, groups: Sequence[MatchedGroup], damage: str) -> None:
         """Forget that *groups* match a bag that is not what it was, and ask for their bytes."""

@@ -8,10 +8,12 @@ from protocol.errors import ProtocolError
 from protocol.identifiers import ManifestId
 from protocol.receipt import ArchivedBag
 from server_agent.adapters.bag_records import GroupBag, load_all_unreceipted, record_receipts
+from server_agent.adapters.custody_records import append_entries
 from server_agent.catalogue.rows import describe_bag
 from server_agent.errors import KeptManifestError
 from server_agent.intake.checks import Claim, read_kept
 from server_agent.intake.missing import groups_of
+from server_agent.ledger.custody import log_receipt
 from server_agent.signing import Answer, Signer
 
 
@@ -21,7 +23,8 @@ async def issue_receipts(
     """Sign and keep the receipts that are due, in the transaction that is under way.
 
     Args:
-        connection: Writing; the receipts may be published once it is committed.
+        connection: Writing; the receipts may be published once it is committed, and the custody
+            log has their entries under a checkpoint.
         ids: Manifests; those that are not archived as a whole, or have a receipt, get none.
         signer: Signs.
 
@@ -35,10 +38,14 @@ async def issue_receipts(
             continue
         claim = read_own(envelope)
         receipt = signer.receipt(claim, _describe(claim, standing), now_utc=now_utc)
-        receipts[claim.manifest.manifest_id] = Answer(dock=claim.dock, envelope=receipt)
+        receipts[claim.manifest.manifest_id] = Answer(
+            dock=claim.dock, envelope=receipt, needs_checkpoint=True
+        )
     await record_receipts(
         connection, {key: one.envelope for key, one in receipts.items()}, now_utc=now_utc
     )
+    entries = [log_receipt(one.envelope, now_utc=now_utc) for one in receipts.values()]
+    await append_entries(connection, entries)
     return list(receipts.values())
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from protocol.commands import Command
+from protocol.custody import SALT_BYTES
 from protocol.envelope import sign_statement
 from protocol.identifiers import DockId, mint_uuid7
 from protocol.keys import SigningKey
@@ -21,11 +22,16 @@ _ENTROPY_BYTES: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A signed statement for one dock, and where it goes."""
+    """A signed statement for one dock, and where it goes.
+
+    Attributes:
+        needs_checkpoint: It is sent only when what was committed with it is under a checkpoint.
+    """
 
     dock: DockId
     envelope: bytes
     channel: Channel = Channel.RECEIPTS
+    needs_checkpoint: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +57,10 @@ class Signer:
         entropy = self.entropy(_ENTROPY_BYTES)
         receipt = statements.receipt(claim, bags=bags, now_utc=now_utc, entropy=entropy)
         return statements.sign(receipt, self.key)
+
+    def salt(self) -> bytes:
+        """Return a salt that nothing else gets."""
+        return self.entropy(SALT_BYTES)
 
     def command(self, command: Command) -> Answer:
         """Return *command* signed, for its dock."""

@@ -18,7 +18,7 @@ from runtime.reading import read_chunks
 from server_agent.adapters.bag_files import digest_file, list_bag, open_inside
 from server_agent.archive.bag import DATA, DECLARATION, MANIFEST_SHA256, TAG_MANIFEST
 from server_agent.archive.contents import BagContents
-from server_agent.archive.layout import INCOMING, is_bag_name
+from server_agent.archive.layout import CUSTODY, INCOMING, is_bag_name
 from server_agent.archive.provenance import judge_provenance
 from server_agent.archive.verification import (
     MAX_OTHER_TAG_BYTES,
@@ -44,8 +44,8 @@ _LOST: Final = frozenset(
     }
 )
 _BAG_MARKS: Final = frozenset({DECLARATION, MANIFEST_SHA256, TAG_MANIFEST})
-# At the root of an archive: bags being filled, and what ext4 puts there.
-_NOT_ARCHIVED: Final = frozenset({INCOMING, "lost+found"})
+# At the root of an archive: bags being filled, the custody log, and what ext4 puts there.
+_NOT_ARCHIVED: Final = frozenset({INCOMING, CUSTODY, "lost+found"})
 _MAX_DEPTH: Final = 12
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from protocol.identifiers import ManifestId
+from protocol.identifiers import ManifestId, RecordingId
 from server_agent.adapters.bag_records import IncomingEntry, entry_of
 from server_agent.catalogue import bag_queries
 from server_agent.catalogue.rows import BagFacts
@@ -19,6 +19,7 @@ class MatchedGroup:
 
     group_id: int
     manifest_id: ManifestId
+    recording_id: RecordingId | None
 
 
 async def match_group(connection: AsyncConnection, group_id: int, bag_id: int) -> None:
@@ -39,7 +40,12 @@ async def load_matched(
     rows = (await connection.execute(bag_queries.matched_groups(bag_id, limit=limit))).all()
     return (
         BagFacts(bag_id=bag.bag_id, path=bag.path, tagmanifest_sha256=bag.tagmanifest_sha256),
-        [MatchedGroup(group_id=row.group_id, manifest_id=row.manifest_id) for row in rows],
+        [
+            MatchedGroup(
+                group_id=row.group_id, manifest_id=row.manifest_id, recording_id=row.recording_id
+            )
+            for row in rows
+        ],
     )
 
 

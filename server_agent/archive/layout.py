@@ -10,6 +10,7 @@ from protocol.identifiers import UUID7_PATTERN, DockingId, ManifestId, Recording
 from server_agent.archive.names import SUBSTITUTE, is_safe_name
 
 INCOMING: Final = ".incoming"
+CUSTODY: Final = "custody"
 UNFILED: Final = "_unfiled"
 DOCKING: Final = "_docking"
 

@@ -153,7 +153,7 @@ def bag(bag_id: int) -> Select[Any]:
 def matched_groups(bag_id: int, *, limit: int) -> Select[Any]:
     """The groups that wait for a bag, the oldest first."""
     return (
-        select(groups.c.group_id, groups.c.manifest_id)
+        select(groups.c.group_id, groups.c.manifest_id, groups.c.recording_id)
         .where(groups.c.matched_bag_id == bag_id)
         .order_by(groups.c.group_id)
         .limit(limit)

@@ -88,6 +88,8 @@ class Changes:
     groups: list[tuple[Claim, PlannedGroup]] = field(default_factory=list)
     heads: dict[DockId, ChainHead] = field(default_factory=dict)
     refused: list[Row] = field(default_factory=list)
+    admitted: list[tuple[Claim, bytes | None]] = field(default_factory=list)
+    """What the custody log hears of: manifests, with their receipts if they have them already."""
 
     def matched_bags(self) -> frozenset[int]:
         """Return the bags that groups were matched to: they have to be read again."""
@@ -225,6 +227,7 @@ class Settlement:
         receipt = None if planned else self._sign_receipt(claim)
         state = ManifestState.ADMITTED if receipt is None else ManifestState.ARCHIVED
         kept = self._write(claim, state, is_new=is_new, receipt=receipt)
+        self.changes.admitted.append((claim, receipt))
         return Standing(claim=claim, kept=kept)
 
     def _refuse_in_place(self, claim: Claim, refused: Refused, *, is_new: bool) -> Reply:

@@ -208,3 +208,22 @@ signing_certificates: Final = Table(
     Column("certificate_pem", LargeBinary, nullable=False),
     Column("known_since", Utc, nullable=False),
 )
+
+# Every entry of the custody log, numbered without gaps. personal is what stands in the entry as a
+# digest with this salt; both may be forgotten, the entry never.
+custody_entries: Final = Table(
+    "custody_entries",
+    metadata,
+    Column("entry_index", Integer, primary_key=True, autoincrement=False),
+    Column("entry", LargeBinary, nullable=False),
+    Column("salt", LargeBinary),
+    Column("personal", LargeBinary),
+)
+
+# One row: the checkpoint of the custody log that was signed last.
+custody_checkpoint: Final = Table(
+    "custody_checkpoint",
+    metadata,
+    Column("checkpoint_id", Integer, primary_key=True),
+    Column("note", LargeBinary, nullable=False),
+)

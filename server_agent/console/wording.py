@@ -406,6 +406,13 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         ),
         "E-ARC-105": N_("The archive's disk failed; it is tried again: look at the disk"),
         "E-ARC-106": N_("A bag is damaged or gone; docks are asked again: an incident"),
+        "E-LOG-101": N_(
+            "The custody log was cut or changed; no receipt is sent: this is an incident"
+        ),
+        "E-LOG-102": N_(
+            "The catalogue is older than the custody log; no receipt is sent: an incident"
+        ),
+        "E-LOG-103": N_("The custody log was signed by another key; no receipt is sent"),
         "E-ARC-111": N_("A newer release has changed the catalogue"),
         "E-ARC-112": N_("The catalogue cannot be read or written; it is tried again"),
         "E-ARC-113": N_("A row of the catalogue is damaged and was skipped: report it"),

@@ -157,6 +157,7 @@ class FaultyArchive:
             *_lost_offsets(self.site.archive, self.told),
             *_lost_rows(self.site.root / "catalogue.sqlite", self.told),
             *_lost_bags(self.site.archive, self.told),
+            *_lost_entries(self.site.archive / "custody", self.told),
         ]
 
     def stray(self, claim: Claim) -> list[str]:
@@ -207,6 +208,21 @@ def _lost_bags(archive: Path, told: Acknowledged) -> Iterator[str]:
                 for name, sha256 in wanted.items()
                 if _sha256(folder / name) != sha256
             )
+
+
+def _lost_entries(log: Path, told: Acknowledged) -> Iterator[str]:
+    """Yield receipts that were told and are not under the checkpoint that is on the disk."""
+    if not told.receipts:
+        return
+    try:
+        size = int((log / "checkpoint").read_text().splitlines()[1])
+        bundle = (log / f"tile/entries/000.p/{size}").read_bytes()
+    except OSError as error:
+        yield f"the custody log: {error}"
+        return
+    for receipt in told.receipts:
+        if receipt.receipt_id.encode() not in bundle:
+            yield f"{receipt.receipt_id}: was sent, and is not in the custody log"
 
 
 def _digests_in(manifest: str) -> dict[str, str]:

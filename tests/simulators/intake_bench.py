@@ -17,13 +17,16 @@ from protocol.topics import Channel, of_dock
 from protocol.versions import Statement, parse_payload_type
 from server_agent.adapters.bag_writer import BagWriter
 from server_agent.adapters.catalogue_store import open_catalogue
+from server_agent.adapters.log_files import LogFiles
 from server_agent.adapters.uploads import Asking, Body, UploadLimits, UploadRefusedError, Uploads
 from server_agent.admitting import Admitter
 from server_agent.alarms import Alarms
 from server_agent.app import load_signer_key, utc_now
+from server_agent.archive.layout import CUSTODY
 from server_agent.archiving import Archiver
 from server_agent.arrivals import Arrivals
 from server_agent.catalogue.book import Received
+from server_agent.custody import CustodyLog
 from server_agent.intake.offsets import Creation
 from server_agent.registering import issue_registry
 from server_agent.signing import Answer, Signer
@@ -72,12 +75,17 @@ class IntakeBench:
         )
         self._stack.callback(self.uploads.close)
         alarms = Alarms(store, signer)
+        self.custody = CustodyLog(
+            store, LogFiles(self.site.archive / CUSTODY), signer=signer, alarms=alarms
+        )
+        await self.custody.try_seal()
         self.admitter = Admitter(
             store,
             signer=signer,
             alarms=alarms,
             site=in_force.site,
             matched=self._matched.put_nowait,
+            custody=self.custody,
         )
         self.archiver = Archiver(
             store,
@@ -89,6 +97,7 @@ class IntakeBench:
             arrivals=self._arrivals,
             matched=self._matched,
             publish=self._hear,
+            custody=self.custody,
         )
         await self.archiver.reconcile()
         for answer in await self.admitter.promote_all():

@@ -22,14 +22,17 @@ from protocol.topics import Channel, of_dock
 from runtime.tls import client_context, server_context
 from server_agent.adapters.bag_writer import BagWriter
 from server_agent.adapters.catalogue_store import CatalogueStore, open_catalogue
+from server_agent.adapters.log_files import LogFiles
 from server_agent.adapters.registry_file import read_registry
 from server_agent.adapters.tus_endpoint import TusEndpoint, serve_tus
 from server_agent.adapters.uploads import UploadLimits, Uploads
 from server_agent.admitting import Admitter
 from server_agent.alarms import Alarms
 from server_agent.app import load_signer_key, utc_now
+from server_agent.archive.layout import CUSTODY
 from server_agent.catalogue.book import Received
 from server_agent.catalogue.tables import files as catalogue_files
+from server_agent.custody import CustodyLog
 from server_agent.intake.checks import KnownSite
 from server_agent.intake.offsets import upload_id
 from server_agent.signing import Signer
@@ -206,15 +209,19 @@ async def open_tus_site(root: Path) -> AsyncIterator[TusSite]:
     signer = Signer(key=load_signer_key(config.signing), clock=utc_now, entropy=os.urandom)
     registry = read_registry(config.registry, ca=config.tls.ca).registry
     async with open_catalogue(make_url(config.catalogue.url)) as store:
+        alarms = Alarms(store, signer)
         yield TusSite(
             site=site,
             store=store,
             admitter=Admitter(
                 store,
                 signer=signer,
-                alarms=Alarms(store, signer),
+                alarms=alarms,
                 site=KnownSite.of(registry),
                 matched=lambda _bag_id: None,
+                custody=CustodyLog(
+                    store, LogFiles(site.archive / CUSTODY), signer=signer, alarms=alarms
+                ),
             ),
             claimant=Claimant(DOCK, site.key(DOCK)),
         )

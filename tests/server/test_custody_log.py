@@ -1,0 +1,229 @@
+"""The custody log grows, is taken up again, and is refused if it is not what was signed."""
+
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from protocol.checkpoint import Checkpoint, sign_checkpoint
+from protocol.identifiers import DockId
+from protocol.tiles import CHECKPOINT
+from scripts.samples import signing_key
+from server_agent.errors import CatalogueSetBackError, LogChangedError, LogError, LogKeyError
+from server_agent.signing import Answer
+from tests.simulators.custody_site import (
+    KEY,
+    CustodySite,
+    check_as_an_expert,
+    open_custody_site,
+)
+
+# More than a tile, and a partial one behind it.
+ENTRIES: Final = [b'{"event":"of a test","number":%d}' % number for number in range(300)]
+RECEIPT: Final = Answer(dock=DockId("dock-01"), envelope=b"receipt", needs_checkpoint=True)
+ADMISSION: Final = Answer(dock=DockId("dock-01"), envelope=b"admission")
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[CustodySite]:
+    async with open_custody_site(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+async def signed(site: CustodySite) -> CustodySite:
+    """A log of all ENTRIES."""
+    await site.commit(*ENTRIES)
+    await site.log().seal()
+    return site
+
+
+async def test_what_is_committed_is_logged(site: CustodySite) -> None:
+    """In its order, in whatever batches, over one start and the next."""
+    log = site.log()
+    for size in (0, 1, 2, 255, 256, 257, 300):
+        done = len(site.logged())
+        await site.commit(*ENTRIES[done:size])
+        await log.seal()
+        if size == 256:
+            log = site.log()  # as after a restart
+
+        assert site.logged() == ENTRIES[:size]
+        assert site.faults() == []
+    assert not list(site.folder.rglob(".*.partial"))
+    assert not (site.folder / "tile/0/000.p").exists(), "it became full"
+
+
+async def test_sealing_again_changes_nothing(signed: CustodySite) -> None:
+    """Where nothing was committed, nothing is signed or written."""
+    before = {path: path.stat().st_mtime_ns for path in signed.folder.rglob("*")}
+
+    await signed.log().seal()
+
+    assert {path: path.stat().st_mtime_ns for path in signed.folder.rglob("*")} == before
+
+
+async def test_a_receipt_waits_for_its_checkpoint(site: CustodySite) -> None:
+    """It may be sent when all that was committed before is under the checkpoint on the disk."""
+    log = site.log()
+    await site.commit(ENTRIES[0])
+
+    assert await log.covered([ADMISSION]) == [ADMISSION]
+    assert site.logged() == []
+    assert await log.covered([ADMISSION, RECEIPT]) == [ADMISSION, RECEIPT]
+    assert site.logged() == ENTRIES[:1]
+
+
+async def test_a_damaged_log_sends_no_receipt(signed: CustodySite) -> None:
+    """There is an alarm, the log stays as it is, and everything else is answered."""
+    (signed.folder / "tile/1/000.p/1").unlink()
+    before = signed.checkpoint()
+    await signed.commit(b"{}")
+
+    assert await signed.log().covered([ADMISSION, RECEIPT]) == [ADMISSION]
+
+    assert await signed.alarms() == {LogChangedError.code}
+    assert signed.checkpoint() == before
+
+
+def _cut_to_an_earlier_state(site: CustodySite) -> None:
+    """A consistent log of one entry, signed by the archive itself: a copy of an older day."""
+    shutil.rmtree(site.folder)
+    shutil.copytree(site.folder.with_name("older"), site.folder)
+
+
+def _flip(path: Path, at: int = -1) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def _put(site: CustodySite, *, size: int, root: bytes) -> None:
+    checkpoint = site.checkpoint()
+    assert checkpoint is not None
+    forged = Checkpoint(origin=checkpoint.origin, size=size, root=root)
+    (site.folder / CHECKPOINT).write_bytes(sign_checkpoint(forged, KEY))
+
+
+DAMAGES: Final[dict[str, tuple[Callable[[CustodySite], object], type[LogError]]]] = {
+    "all of it is gone": (lambda one: shutil.rmtree(one.folder), LogChangedError),
+    "an older state of it": (_cut_to_an_earlier_state, LogChangedError),
+    "no last tile": (lambda one: (one.folder / "tile/0/001.p/44").unlink(), LogChangedError),
+    "no last bundle": (
+        lambda one: (one.folder / "tile/entries/001.p/44").unlink(),
+        LogChangedError,
+    ),
+    "another hash": (lambda one: _flip(one.folder / "tile/0/001.p/44"), LogChangedError),
+    "another whole tile": (lambda one: _flip(one.folder / "tile/1/000.p/1"), LogChangedError),
+    "another entry": (lambda one: _flip(one.folder / "tile/entries/001.p/44"), LogChangedError),
+    "a checkpoint of nobody": (lambda one: _flip(one.folder / CHECKPOINT, 10), LogChangedError),
+    "a fork": (lambda one: _put(one, size=299, root=bytes(32)), LogChangedError),
+    "more than the catalogue knows": (
+        lambda one: _put(one, size=301, root=bytes(32)),
+        CatalogueSetBackError,
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_another_log_is_not_continued(site: CustodySite, damage: str) -> None:
+    """Cut, changed, forked: whatever was done to it, nothing more is signed."""
+    do_it, expected = DAMAGES[damage]
+    await site.commit(ENTRIES[0])
+    await site.log().seal()
+    shutil.copytree(site.folder, site.folder.with_name("older"))
+    await site.commit(*ENTRIES[1:])
+    await site.log().seal()
+    do_it(site)
+    left = {path: path.read_bytes() for path in site.folder.rglob("*") if path.is_file()}
+    await site.commit(b"{}")
+
+    with pytest.raises(expected):
+        await site.log().seal()
+
+    assert {path: path.read_bytes() for path in site.folder.rglob("*") if path.is_file()} == left
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM custody_checkpoint",
+        "DELETE FROM custody_entries WHERE entry_index > 290",
+    ],
+)
+async def test_a_catalogue_that_was_set_back_is_refused(signed: CustodySite, sql: str) -> None:
+    """Its next entries would be a second history."""
+    await signed.execute(sql)
+
+    with pytest.raises(CatalogueSetBackError):
+        await signed.log().seal()
+
+
+async def test_a_changed_last_entry_in_the_catalogue_is_refused(signed: CustodySite) -> None:
+    """What is committed is what was logged."""
+    await signed.execute("UPDATE custody_entries SET entry = 'x' WHERE entry_index = 299")
+
+    with pytest.raises(LogChangedError, match="committed"):
+        await signed.log().seal()
+
+
+async def test_another_key_does_not_go_on(signed: CustodySite) -> None:
+    """It is told so."""
+    with pytest.raises(LogKeyError):
+        await signed.log(signing_key("another archive")).seal()
+
+
+async def test_a_lost_checkpoint_file_is_put_back(signed: CustodySite) -> None:
+    """The catalogue has what was signed, and the files are there."""
+    before = signed.checkpoint()
+    (signed.folder / CHECKPOINT).unlink()
+
+    await signed.log().seal()
+
+    assert signed.checkpoint() == before
+
+
+async def test_the_plain_checker_agrees(signed: CustodySite) -> None:
+    """docs/check_log.py finds a good log good, and finds an entry in it."""
+    checked = check_as_an_expert(signed.folder, str(signed.folder), "KEY")
+    assert checked.returncode == 0, checked.stderr
+    assert len(checked.stdout.splitlines()) == len(ENTRIES)
+
+    found = check_as_an_expert(signed.folder, str(signed.folder), "KEY", '"number":299}')
+    assert found.stdout.splitlines() == [f"299 {ENTRIES[299].decode()}"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("checkpoint", "tile/entries/000", "tile/entries/001.p/44"),
+        *("tile/0/000", "tile/0/001.p/44", "tile/1/000.p/1"),
+    ],
+)
+async def test_both_checkers_find_any_change(signed: CustodySite, file: str) -> None:
+    """A changed byte, and a file that is gone."""
+    path = signed.folder / file
+    good = path.read_bytes()
+    _flip(path, 10 if file == CHECKPOINT else -1)
+    arguments = (str(signed.folder), "KEY")
+    assert check_as_an_expert(signed.folder, *arguments).returncode
+    if file != "checkpoint":
+        assert signed.faults()
+        path.unlink()
+        assert check_as_an_expert(signed.folder, *arguments).returncode
+        assert [one.where for one in signed.faults() if "missing" in one.what]
+    path.write_bytes(good)
+    assert check_as_an_expert(signed.folder, *arguments).returncode == 0
+    assert signed.faults() == []
+
+
+async def test_it_is_said_what_is_wrong_where(signed: CustodySite) -> None:
+    """A changed entry by its number, a changed tile by its path."""
+    bundle = signed.folder / "tile/entries/000"
+    bundle.write_bytes(bundle.read_bytes().replace(b'"number":7}', b'"number":8}', 1))
+    assert [one.where for one in signed.faults()] == ["entry 7"]
+
+    _flip(signed.folder / "tile/0/000")
+    assert [one.where for one in signed.faults()] == ["tile/0/000"]
