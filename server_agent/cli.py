@@ -20,6 +20,7 @@ from server_agent.broker.commands import add_broker_commands
 from server_agent.command_cli import add_command_command
 from server_agent.config import DEFAULT_PATH, ServerConfig, load_config
 from server_agent.errors import ServerError
+from server_agent.log_cli import add_log_command
 from server_agent.pki.commands import add_pki_commands
 from server_agent.set_up_cli import add_set_up_commands
 from server_agent.verify_command import add_verify_command
@@ -36,6 +37,7 @@ examples:
   server-agent --config /etc/bayward/server.toml
   server-agent check-config --config /etc/bayward/server.toml
   server-agent verify /var/lib/bayward/archive --ca /root/ca.pem
+  server-agent log verify --config /etc/bayward/server.toml
   server-agent set-up --host 192.168.10.2 --network 192.168.10.0/24
   server-agent dock-key --dock dock-01 --out /mnt
   server-agent pki init --dir /var/lib/bayward/pki --host 192.168.10.2
@@ -99,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     add_broker_commands(commands)
     add_set_up_commands(commands)
     add_command_command(commands)
+    add_log_command(commands)
     return parser
 
 
