@@ -11,6 +11,7 @@ from typing import Final
 from bench.archive_side import measure_archive_side
 from bench.cases import Plan, measure_case
 from bench.contenders import Contender, ours, peers
+from bench.custody import measure_custody
 from bench.figures import MIB, Report
 from bench.guard import measure_guard
 from bench.idle import measure_idle
@@ -72,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--recordings", type=int, help="in the catalogue before; 1000000")
     parser.add_argument("--rounds", type=int, help="how often each is measured; 3")
     parser.add_argument(
-        "--only", choices=["ingest", "archive", "idle", "plug", "guard"], help="only one part"
+        "--only",
+        choices=["ingest", "archive", "custody", "idle", "plug", "guard"],
+        help="only one part",
     )
     parser.add_argument("--dir", type=Path, help="where to work; by default beside the results")
     parser.add_argument("--write-docs", type=Path, metavar="JSON", help="measure nothing")
@@ -95,6 +98,8 @@ def _measure(root: Path, asked: argparse.Namespace) -> Results:
         photos = asked.photos or (1_000 if quick else 10_000)
         plans = _plans(size_mib, photos, asked.rounds or (1 if quick else 3), warm_up=not quick)
         cases = [measure_case(plan, work) for plan in plans]
+    if asked.only in {None, "custody"}:
+        measure_custody(report, root / "log", entries=4_000 if quick else 200_000)
     if asked.only in {None, "archive"}:
         manifests = asked.manifests or (300 if quick else 3_000)
         measure_archive_side(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.admission import ADMITTED
+from bench.custody import LOGGED
 from bench.efficiency import best_equal, efficiency, speed_up, spread
 from bench.figures import GIB, MIB, RATIO, Figure
 from bench.guard import IDLE as GUARD_IDLE
@@ -20,7 +21,7 @@ MOST_MEMORY_MIB: Final = 190.0  # 200 MB
 UPLOAD: Final = "ratio: upload"
 _EFFICIENCY: Final = ((1, 0.90), (8, 0.85), (24, 0.85))
 # Single figures that a target stands beside; each is at least so much.
-_FIGURES: Final = {UPLOAD: 0.85, ADMITTED: 2_000.0}
+_FIGURES: Final = {UPLOAD: 0.85, ADMITTED: 2_000.0, LOGGED: 2_000.0}
 # Likewise, each at most so much; the memory is 80 MB, and 60 of the guard.
 _AT_MOST: Final = {
     READY: 1.0,
