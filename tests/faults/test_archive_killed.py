@@ -14,7 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from protocol.checkpoint import open_checkpoint
+from protocol.custody import BagArchived, LogEntry, ManifestAdmitted, ReceiptIssued, parse_entry
+from protocol.identifiers import ManifestId
 from server_agent.adapters.bag_verifier import verify_path
+from server_agent.adapters.log_files import LogFiles
+from server_agent.intake.missing import groups_of
+from server_agent.ledger.log_check import LogReader, check_log
 from tests.architecture.source_tree import ROOT
 from tests.simulators.archive_site import DOCK, ArchiveSite, lay_out_site
 from tests.simulators.broker import HOST
@@ -98,6 +104,7 @@ async def test_killed_again_and_again_archives_everything_once(tmp_path: Path) -
                 delivered = await delivering
 
     assert_archived_once(site, delivered)
+    assert_logged_once(site, delivered)
 
 
 def assert_archived_once(site: ArchiveSite, delivered: list[Claim]) -> None:
@@ -116,6 +123,27 @@ def assert_archived_once(site: ArchiveSite, delivered: list[Claim]) -> None:
     # Empty and one-byte files repeat from docking to docking; the large ones are each unique.
     assert all(stored[digest] == 1 for one in delivered for digest in large(one))
     assert states == [("archived",)]
+
+
+def assert_logged_once(site: ArchiveSite, delivered: list[Claim]) -> None:
+    """Every admission, group and receipt is under the checkpoint, once, and all of it is good."""
+    files = LogFiles(site.archive / "custody")
+    checkpoint = open_checkpoint(files.read_checkpoint() or b"", site.archive_key)
+    reader = LogReader(checkpoint.size, files.read)
+    logged = Counter(
+        (type(entry), entry.manifest_id)
+        for index in range(checkpoint.size)
+        for entry in [parse_entry(reader.entry(index))]
+    )
+    expected = Counter[tuple[type[LogEntry], ManifestId]]()
+    for claim in delivered:
+        manifest = claim.manifest
+        expected[ManifestAdmitted, manifest.manifest_id] = 1
+        expected[BagArchived, manifest.manifest_id] = len(groups_of(manifest))
+        expected[ReceiptIssued, manifest.manifest_id] = 1
+
+    assert logged == expected
+    assert list(check_log(checkpoint, files.read)) == []
 
 
 def large(claim: Claim) -> list[str]:

@@ -217,8 +217,8 @@ def _lost_entries(log: Path, told: Acknowledged) -> Iterator[str]:
     try:
         size = int((log / "checkpoint").read_text().splitlines()[1])
         bundle = (log / f"tile/entries/000.p/{size}").read_bytes()
-    except OSError as error:
-        yield f"the custody log: {error}"
+    except (OSError, ValueError, IndexError) as error:
+        yield f"the custody log: {error!r}"
         return
     for receipt in told.receipts:
         if receipt.receipt_id.encode() not in bundle:
