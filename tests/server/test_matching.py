@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from protocol.custody import BagArchived, ReceiptIssued, parse_entry
 from protocol.findings import FindingCode
 from protocol.identifiers import OfficerId
 from protocol.manifest import Manifest, Recording
@@ -112,6 +113,23 @@ async def test_nothing_is_asked_for_that_stands(bench: IntakeBench, claimant: Cl
     [bag] = receipt(bench, again).bags
     assert bag.existing
     assert bag.path == old.bags[0].path
+
+
+async def test_content_that_matched_is_logged_as_existing(
+    bench: IntakeBench, claimant: Claimant
+) -> None:
+    """The custody log says that the bag was read again for another docking."""
+    await deliver(bench, claimant.claim(recordings=[CLIPS]))
+    again = await deliver(bench, claimant.claim(recordings=[CLIPS]))
+
+    entries = rows(bench, "SELECT entry FROM custody_entries ORDER BY entry_index")
+    *_, first, _, _, second, issued = (parse_entry(entry) for (entry,) in entries)
+    assert isinstance(first, BagArchived)
+    assert isinstance(second, BagArchived)
+    assert isinstance(issued, ReceiptIssued)
+    assert (first.existing, second.existing) == (False, True)
+    assert first.tagmanifest_sha256 == second.tagmanifest_sha256
+    assert second.manifest_id == issued.manifest_id == again.manifest_id
 
 
 @pytest.mark.parametrize("harm", [gone, rotten, rewritten])
