@@ -113,7 +113,13 @@ class CustodyLog:
             edge, self._edge = self._edge, None
             if edge is None:
                 edge = await self._take_up()
-            while entries := await self._load(edge.size):
+            async with self._store.reading() as connection:
+                committed = await count_entries(connection)
+            # What is committed meanwhile is for the next time: somebody waits for this one.
+            while edge.size < committed:
+                entries = await self._load(edge.size)
+                if not entries:
+                    raise LogChangedError(f"entry {edge.size} is missing in the catalogue")
                 edge = await self._grow(edge, entries)
             self._edge = edge
 

@@ -1,11 +1,14 @@
 """The migrations make exactly the tables that the code works with."""
 
 from collections.abc import Iterator
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Table, create_engine, inspect, text
 
@@ -89,6 +92,25 @@ def test_migrating_again_changes_nothing(connection: Connection) -> None:
     migrate(connection)
 
     assert connection.execute(text("SELECT head_sequence FROM docks")).scalar_one() == 7
+
+
+def test_a_catalogue_without_a_custody_log_gets_one(connection: Connection) -> None:
+    """What the release before kept is all there, and the log begins empty."""
+    with as_file(files("server_agent.catalogue") / "migrations") as scripts:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+        config.set_main_option("path_separator", "os")
+        command.upgrade(config, "0001")
+    connection.execute(
+        text("INSERT INTO docks (dock, head_sequence, head_sha256) VALUES ('dock-01', 7, 'ab')")
+    )
+    connection.commit()
+
+    migrate(connection)
+
+    assert connection.execute(text("SELECT head_sequence FROM docks")).scalar_one() == 7
+    assert connection.execute(text("SELECT count(*) FROM custody_entries")).scalar_one() == 0
+    assert connection.execute(text("SELECT count(*) FROM custody_checkpoint")).scalar_one() == 0
 
 
 def test_a_newer_catalogue_is_refused(connection: Connection) -> None:

@@ -169,6 +169,18 @@ async def test_a_changed_last_entry_in_the_catalogue_is_refused(signed: CustodyS
         await signed.log().seal()
 
 
+async def test_a_gap_in_the_catalogue_is_refused(signed: CustodySite) -> None:
+    """An entry that was taken away before it was in the files is missed; nothing is signed."""
+    await signed.commit(b"a", b"b")
+    await signed.execute("DELETE FROM custody_entries WHERE entry_index = 300")
+    before = signed.checkpoint()
+
+    with pytest.raises(LogChangedError, match="entry 300"):
+        await signed.log().seal()
+
+    assert signed.checkpoint() == before
+
+
 async def test_another_key_does_not_go_on(signed: CustodySite) -> None:
     """It is told so."""
     with pytest.raises(LogKeyError):
