@@ -11,6 +11,7 @@ from typing import Final
 
 from demo.programs import Program
 from edge_agent.adapters.guard_link import read_word
+from edge_agent.errors import GuardError
 from edge_agent.guard.messages import Word
 from protocol.manifest import Isolation
 from tests.simulators.lan import ARCHIVE, LAN, LAN6, Lan, lan
@@ -62,8 +63,15 @@ class Guarded:
         """Start it, and wait until it has looked."""
         (self.folder / "guard.sock").unlink(missing_ok=True)
         self.program.start()
-        self.program.wait_until((self.folder / "guard.sock").exists)
+        self.program.wait_until(self._answers, timeout_s=PATIENCE_S)
         self.until(lambda word: word.began_at is not None or word.isolation is Isolation.HOLDING)
+
+    def _answers(self) -> bool:
+        # Its socket has a name a moment before anybody listens.
+        with contextlib.suppress(GuardError):
+            self.word()
+            return True
+        return False
 
     def word(self) -> Word:
         return read_word(self.folder / "guard.sock")
