@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import Any, Final
 
-_NUMBERS: Final = {"tcp": 6, "udp": 17, "icmpv6": 58, "other": 47}
+NUMBERS: Final = {"tcp": 6, "udp": 17, "icmpv6": 58, "other": 47}
 _SO_BINDTODEVICE: Final = socket.SO_BINDTODEVICE
 _SYN: Final = 0x02
 
@@ -34,8 +34,8 @@ def _say(line: str) -> None:
 def _is_sent(packet: dict[str, Any]) -> bool:
     source = ipaddress.ip_address(packet["source"])
     destination = ipaddress.ip_address(packet["destination"])
-    body = _body(packet)
-    number = _NUMBERS[packet["transport"]]
+    body = body_of(packet)
+    number = NUMBERS[packet["transport"]]
     family = socket.AF_INET if source.version == 4 else socket.AF_INET6
     if source.version == 4:
         head = struct.pack(
@@ -55,7 +55,8 @@ def _is_sent(packet: dict[str, Any]) -> bool:
     return True
 
 
-def _body(packet: dict[str, Any]) -> bytes:
+def body_of(packet: dict[str, Any]) -> bytes:
+    """Return what follows the head of a packet: as little as its transport needs."""
     ports = (packet["source_port"], packet["destination_port"])
     match packet["transport"]:
         case "tcp":
