@@ -52,7 +52,7 @@ def _frame(packet: dict[str, Any], place: int) -> bytes:
 
 
 def _checksum(head: bytes) -> int:
-    total = sum(struct.unpack(f">{len(head) // 2}H", head))
+    total: int = sum(struct.unpack(f">{len(head) // 2}H", head))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
