@@ -163,7 +163,7 @@ def _apply(_options: argparse.Namespace, _config: GuardConfig, policy: Policy) -
 
 
 def _rules(_options: argparse.Namespace, _config: GuardConfig, policy: Policy) -> int:
-    print(as_nftables(policy))
+    print(as_nftables(policy, frames_of=policy.interfaces))
     return 0
 
 
@@ -197,6 +197,8 @@ def _status(options: argparse.Namespace, config: GuardConfig, _policy: Policy) -
     else:
         enforced = "" if word.enforced else ", in a dry run: NOTHING IS REFUSED"
         print(f"{word.isolation.value} since {word.since:%Y-%m-%d %H:%M:%S} UTC{enforced}")
+        if word.enforced and not word.refuses_frames:
+            print("! what packet sockets send is not refused: this kernel has no hook for it")
         for one in word.open:
             print(f"✗ {one.code} {printable(one.text)}")
         closed = [one for one in word.incident if one not in word.open]

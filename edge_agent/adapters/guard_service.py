@@ -82,6 +82,7 @@ class Guard:
             table_sha256=self._sha256,
             door=None if self._door is None else self._door.told,
             facts=self._network.seen,
+            refuses_frames=self._table.refuses_frames,
         )
 
     def load(self) -> None:
@@ -141,6 +142,7 @@ class Guard:
         self._is_table_ours, self._unseen = True, ()
         if self._enforced:
             try:
+                self._sha256 = self._table.follow() or self._sha256
                 self._is_table_ours = self._table.is_ours()
             except GuardError as error:
                 unseen = Breach(kind=Kind.CANNOT_LOOK, subject="nftables", text=str(error))

@@ -1,58 +1,87 @@
-"""Our table of nftables in the kernel: loaded whole, and told from any other; blocking."""
+"""Our tables of nftables in the kernel: loaded whole, and told from any other; blocking."""
 
 import hashlib
 import json
+import socket
 import subprocess
 from typing import Any, Final
 
+import structlog
+
 from edge_agent.errors import GuardError
 from edge_agent.guard.policy import Policy
-from edge_agent.guard.ruleset import FAMILY, TABLE, as_nftables
+from edge_agent.guard.ruleset import FAMILY, FRAMES, TABLE, as_nftables
 
 _PATIENCE_S: Final = 20.0
 # What differs between two loads of the same rules.
 _PASSING: Final = frozenset({"handle", "packets", "bytes"})
 
+_log = structlog.get_logger(__name__)
+
 
 class NftTable:
-    """The table of one policy."""
+    """The tables of one policy.
+
+    Attributes:
+        refuses_frames: Whether frames of packet sockets are refused, too: a kernel before 5.16
+            cannot.
+    """
 
     def __init__(self, policy: Policy) -> None:
         """Load nothing yet."""
-        self._text = as_nftables(policy)
+        self.refuses_frames = True
+        self._policy = policy
         self._loaded: str | None = None
+        self._frames_of: tuple[str, ...] = ()
 
     def load(self) -> str:
-        """Put the table in place of whatever stood under its name; return its digest.
+        """Put the tables in place of whatever stood under their name; return their digest.
 
         Raises:
-            GuardError: The kernel did not take it.
+            GuardError: The kernel did not take them.
         """
-        _nft("-f", "-", stdin=self._text)
+        self._frames_of = self._interfaces()
+        try:
+            _nft("-f", "-", stdin=as_nftables(self._policy, frames_of=self._frames_of))
+            self.refuses_frames = True
+        except GuardError as error:
+            # What keeps programs off the internet must not depend on what keeps frames.
+            _nft("-f", "-", stdin=as_nftables(self._policy, frames_of=None))
+            if self.refuses_frames:
+                _log.warning("frames of packet sockets are not refused", reason=str(error))
+            self.refuses_frames = False
         self._loaded = self.digest()
         if self._loaded is None:
             raise GuardError("the table is not there after it was loaded")
         return self._loaded
+
+    def follow(self) -> str | None:
+        """Load anew if interfaces of the station came or went; return the digest if it was.
+
+        Raises:
+            GuardError: As of `load`.
+        """
+        return None if self._interfaces() == self._frames_of else self.load()
 
     def is_ours(self) -> bool:
         """Return whether the kernel has exactly what was loaded."""
         return self._loaded is not None and self.digest() == self._loaded
 
     def digest(self) -> str | None:
-        """Return the SHA-256 in hex of the rules that the kernel has; None if there is no table.
+        """Return the SHA-256 in hex of the rules that the kernel has; None if there are none.
 
         Raises:
             GuardError: `nft` cannot be asked.
         """
-        try:
-            listed = json.loads(_nft("-j", "list", "table", FAMILY, TABLE))
-        except _NoTableError:
+        host = _rules_of(FAMILY)
+        if host is None:
             return None
-        except ValueError as error:
-            raise GuardError(f"nft: {error}") from error
-        rules = [one for one in listed["nftables"] if "metainfo" not in one]
-        text = json.dumps(_lasting(rules), sort_keys=True)
+        text = json.dumps([host, _rules_of(FRAMES)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _interfaces(self) -> tuple[str, ...]:
+        there = {name for _, name in socket.if_nameindex()}
+        return tuple(name for name in self._policy.interfaces if name in there)
 
     def refused_packets(self) -> dict[str, int]:
         """Return how many packets each chain refused since it was loaded.
@@ -63,6 +92,17 @@ class NftTable:
         listed = json.loads(_nft("-j", "list", "counters", "table", FAMILY, TABLE))
         counters = (one["counter"] for one in listed["nftables"] if "counter" in one)
         return {str(one["name"]): int(one["packets"]) for one in counters}
+
+
+def _rules_of(family: str) -> Any:
+    """Return the rules that our table of a family has; None if there is none."""
+    try:
+        listed = json.loads(_nft("-j", "list", "table", family, TABLE))
+    except _NoTableError:
+        return None
+    except ValueError as error:
+        raise GuardError(f"nft: {error}") from error
+    return _lasting([one for one in listed["nftables"] if "metainfo" not in one])
 
 
 class _NoTableError(GuardError):

@@ -81,6 +81,7 @@ class Word(Message, frozen=True, kw_only=True):
         table_sha256: Of the rules in the kernel; None if they are not ours.
         door: None where none is kept.
         network: As it was at the last look; None before the first.
+        refuses_frames: Whether what packet sockets send is refused, too.
     """
 
     isolation: Isolation
@@ -92,6 +93,7 @@ class Word(Message, frozen=True, kw_only=True):
     table_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
     door: ToldDoor | None = None
     network: SeenNetwork | None = None
+    refuses_frames: bool = True
 
 
 def word_of(
@@ -101,6 +103,7 @@ def word_of(
     table_sha256: str | None,
     door: ToldDoor | None = None,
     facts: Facts | None = None,
+    refuses_frames: bool = True,
 ) -> Word:
     """Return what is told."""
     return Word(
@@ -113,6 +116,7 @@ def word_of(
         table_sha256=table_sha256,
         door=door,
         network=None if facts is None else network_of(facts),
+        refuses_frames=refuses_frames,
     )
 
 

@@ -2,6 +2,10 @@
 
 No rule lets a packet out because a connection is known already: one that was made before the table
 was loaded is cut off like any other.
+
+What a packet socket sends never comes by the hooks of a host: a second table, of the family netdev,
+stands where frames leave an interface (Linux 5.16). It goes by the frame's own type, for who sends
+one may tell the kernel another.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,13 +24,25 @@ from edge_agent.guard.policy import (
 )
 
 FAMILY: Final = "inet"
+FRAMES: Final = "netdev"
 TABLE: Final = "bayward_guard"
 # Before whatever else filters: a drop here is final, an accept is not.
 _PRIORITY: Final = -10
+# Read out of the frame: `ether type` would ask for the interface that a packet came by, and there
+# is none.
+_ETHERTYPE: Final = "@ll,96,16"
+_ARP: Final = 0x0806
+_ETHERTYPES: Final = {"ip": 0x0800, "ip6": 0x86DD}
 
 
-def as_nftables(policy: Policy) -> str:
-    """Return what `nft -f -` loads: the table, in place of what was there, in one transaction."""
+def as_nftables(policy: Policy, *, frames_of: Iterable[str] | None) -> str:
+    """Return what `nft -f -` loads: the tables, in place of what was there, in one transaction.
+
+    Args:
+        policy: Of the dock.
+        frames_of: Interfaces of the station that are there: frames that leave them are looked at,
+            whoever made them. None: no frames are, for a kernel that cannot.
+    """
     return "\n".join(
         (
             # Made and deleted, so that it may or may not be there.
@@ -41,9 +57,42 @@ def as_nftables(policy: Policy) -> str:
             *_chain("in", "input", _incoming(policy)),
             *_chain("through", "forward", ()),
             "}",
+            *(() if frames_of is None else _frames(policy, frames_of)),
             "",
         )
     )
+
+
+def _frames(policy: Policy, interfaces: Iterable[str]) -> Iterator[str]:
+    yield f"table {FRAMES} {TABLE}"
+    yield f"delete table {FRAMES} {TABLE}"
+    yield f"table {FRAMES} {TABLE} {{"
+    yield "  counter refused_frames { }"
+    for number, interface in enumerate(interfaces):
+        yield f"  chain leaving_{number} {{"
+        yield from _leaving(policy, interface)
+        yield "  }"
+    yield "}"
+
+
+def _leaving(policy: Policy, interface: str) -> Iterator[str]:
+    device = f'type filter hook egress device "{interface}" priority {_PRIORITY}'
+    yield f"    {device}; policy drop;"
+    yield f"    {_ETHERTYPE} {_ARP:#06x} accept"
+    if policy.has_ipv6:
+        near = _set(to_neighbours(policy))
+        yield f"    {_framed('ip6')} icmpv6 type {_set(ND_OUT)} ip6 daddr {near} accept"
+    for peer in policy.peers:
+        to, port = _to(peer.address), f"{peer.transport.value} dport {peer.port}"
+        yield f"    {_framed(_family(peer.address))} {to} {port} accept"
+    if policy.ssh_from is not None:
+        to = f"{_framed(_family(policy.ssh_from))} {_to(policy.ssh_from)}"
+        yield f"    {to} tcp sport {SSH_PORT} accept"
+    yield "    counter name refused_frames drop"
+
+
+def _framed(family: str) -> str:
+    return f"{_ETHERTYPE} {_ETHERTYPES[family]:#06x}"
 
 
 def _chain(name: str, hook: str, rules: Iterable[str]) -> Iterator[str]:

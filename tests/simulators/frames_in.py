@@ -14,7 +14,7 @@ import struct
 import sys
 from typing import Any, Final
 
-from tests.simulators.raw_packets import NUMBERS, body_of
+from tests.simulators.raw_packets import NUMBERS, body_of, checksum
 
 _ETHERTYPES: Final = {4: 0x0800, 6: 0x86DD}
 
@@ -44,18 +44,11 @@ def _frame(packet: dict[str, Any], place: int) -> bytes:
     if source.version == 4:
         fields = (0x45, 0, 20 + len(body), place, 0, 64, number)
         blank = struct.pack(">BBHHHBBH", *fields, 0) + ends
-        head = struct.pack(">BBHHHBBH", *fields, _checksum(blank)) + ends
+        head = struct.pack(">BBHHHBBH", *fields, checksum(blank)) + ends
     else:
         head = struct.pack(">IHBB", 6 << 28 | place, len(body), number, 255) + ends
     to, own = bytes.fromhex(packet["to"].replace(":", "")), b"\x02\0\0\0\0\x09"
     return to + own + struct.pack(">H", _ETHERTYPES[source.version]) + head + body
-
-
-def _checksum(head: bytes) -> int:
-    total: int = sum(struct.unpack(f">{len(head) // 2}H", head))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ it is counted there, whoever sends it. Nothing of it reaches this machine's own 
 import contextlib
 import json
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -35,6 +36,7 @@ table inet watch {{
   }}
 }}
 """
+_PATIENCE_S: Final = 60.0
 _ENV: Final = {"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
 
 
@@ -103,6 +105,18 @@ class Lan:
             one["counter"] for one in told["nftables"] if "counter" in one
         ]
         return next(int(one["packets"]) for one in found if one["name"] == counter)
+
+    def until_heard(self, counter: str, packets: int) -> None:
+        """Wait until so many packets came; one may wait for its neighbour's address first."""
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while (heard := self.heard(counter)) < packets:
+            assert time.monotonic() < deadline_s, f"{heard} packets for {counter}, not {packets}"
+
+    @property
+    def hardware(self) -> str:
+        """The hardware address at the other end of the dock's ``eth0``."""
+        told: list[dict[str, str]] = json.loads(self.outside.ip("-j link show o-eth0"))
+        return told[0]["address"]
 
     def plug(self, name: str, *, mtu: int = 1500) -> None:
         """Give the dock another interface, which leads outside as well; it is up."""

@@ -2,8 +2,12 @@
 
 Run in the namespace, as root: a line of JSON is a rule set and packets, the answer is one line with
 a list of true and false. What a table of nftables drops, the kernel refuses to send.
+
+A packet with a hardware address goes out as a frame of a packet socket, under the type that it
+claims, and past the queues of the interface where it says so.
 """
 
+import errno
 import ipaddress
 import json
 import socket
@@ -15,6 +19,10 @@ from typing import Any, Final
 NUMBERS: Final = {"tcp": 6, "udp": 17, "icmpv6": 58, "other": 47}
 _SO_BINDTODEVICE: Final = socket.SO_BINDTODEVICE
 _SYN: Final = 0x02
+_ETHERTYPES: Final = {4: 0x0800, 6: 0x86DD}
+# <linux/if_packet.h>
+_SOL_PACKET: Final = 263
+_PACKET_QDISC_BYPASS: Final = 20
 
 
 def main() -> None:
@@ -46,6 +54,8 @@ def _is_sent(packet: dict[str, Any]) -> bool:
         head = struct.pack(
             ">IHBB16s16s", 6 << 28, len(body), number, 255, source.packed, destination.packed
         )
+    if "hardware" in packet:
+        return _is_framed(packet, head + body, _ETHERTYPES[source.version])
     with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as line:
         line.setsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, packet["interface"].encode())
         try:
@@ -53,6 +63,30 @@ def _is_sent(packet: dict[str, Any]) -> bool:
         except PermissionError:
             return False
     return True
+
+
+def _is_framed(packet: dict[str, Any], content: bytes, ethertype: int) -> bool:
+    to = bytes.fromhex(packet["hardware"].replace(":", ""))
+    if ethertype == _ETHERTYPES[4]:
+        content = content[:10] + struct.pack(">H", checksum(content[:20])) + content[12:]
+    frame = to + b"\x02\0\0\0\0\x07" + struct.pack(">H", ethertype) + content
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as line:
+        line.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, packet["bypasses"])
+        try:
+            line.sendto(frame, (packet["interface"], packet["claims"] or ethertype))
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            return False
+    return True
+
+
+def checksum(head: bytes) -> int:
+    """Return what stands in the head of an IPv4 packet, of one that has zeros there."""
+    total: int = sum(struct.unpack(f">{len(head) // 2}H", head))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
 
 
 def body_of(packet: dict[str, Any]) -> bytes:

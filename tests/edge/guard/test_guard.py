@@ -158,6 +158,42 @@ def test_killed_it_leaves_the_table_behind(guarded: Guarded) -> None:
     assert "policy drop" in rules(guarded)
 
 
+def _is_frame_sent(guarded: Guarded) -> bool:
+    """Have a packet socket send a frame to the internet, and return whether it left the dock."""
+    send = (
+        "import socket, sys; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW);"
+        " head = bytes.fromhex(sys.argv[1].replace(':', '')) + bytes(6);"
+        " s.sendto(head + b'\\x08\\0' + bytes(46), ('eth0', 0))"
+    )
+    command = guarded.site.dock.enter(sys.executable, "-c", send, guarded.site.hardware)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert done.returncode == 0 or "No buffer space" in done.stderr, done.stderr
+    return done.returncode == 0
+
+
+def test_frames_of_packet_sockets_are_refused(guarded: Guarded) -> None:
+    """From the start, and of an interface that came later; that it did is no breach."""
+    at_first = _is_frame_sent(guarded)
+    guarded.site.dock.ip("link delete eth0")
+    guarded.site.plug("eth0")
+    frames = ("nft", "list", "table", "netdev", "bayward_guard")
+    guarded.program.wait_until(lambda: not _is_frame_sent(guarded), timeout_s=PATIENCE_S)
+
+    assert not at_first
+    assert 'device "eth0"' in guarded.site.dock.run(*frames)
+    assert guarded.word().refuses_frames
+    assert "E-ISO-101" not in codes(guarded.word())
+
+
+def test_a_table_of_frames_is_put_back(guarded: Guarded) -> None:
+    """It is a part of the rule as the other one is."""
+    guarded.site.dock.run("nft", "delete table netdev bayward_guard")
+
+    guarded.until_restored("E-ISO-101")
+
+    assert not _is_frame_sent(guarded)
+
+
 def test_stopped_it_leaves_the_table_behind(guarded: Guarded) -> None:
     """There is no switch that turns the rule off by ending the program."""
     guarded.program.stop()

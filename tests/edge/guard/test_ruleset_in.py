@@ -77,7 +77,7 @@ class Neighbour:
 
     def send(self, policy: Policy, packets: Sequence[Packet]) -> list[bool]:
         """Return which of them the dock's kernel let in."""
-        self.site.dock.run("nft", "-f", "-", stdin=as_nftables(policy) + _WATCH)
+        self.site.dock.run("nft", "-f", "-", stdin=as_nftables(policy, frames_of=None) + _WATCH)
         # One more, which shows that those before it were dealt with.
         sent = [self._as_json(one) for one in (*packets, packets[-1])]
         assert self.process.stdin is not None
