@@ -13,6 +13,7 @@ Before a run goes on with a log it looks whether that is the one that was signed
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -28,18 +29,21 @@ from server_agent.adapters.custody_records import (
     load_entries,
     load_signed,
     record_signed,
+    take_back_entries,
 )
 from server_agent.adapters.log_files import LogFiles
 from server_agent.adapters.upload_slots import in_thread
 from server_agent.alarms import Alarms
-from server_agent.errors import CatalogueSetBackError, LogChangedError, LogKeyError
-from server_agent.ledger.log_check import LogReader, check_beginning
+from server_agent.errors import LogChangedError, LogKeyError
+from server_agent.ledger.log_check import LogReader, check_beginning, check_log
 from server_agent.signing import Answer, Signer
 
 # Entries under one checkpoint: some MiB, and a moment's hashing.
 _TOGETHER: Final = 4_096
 # What is committed within such a time and waits for no receipt shares a checkpoint.
 _PAUSE_S: Final = 0.2
+# The catalogue was older than the log.
+_SET_BACK: Final = "E-LOG-102"
 
 _log = structlog.get_logger(__name__)
 
@@ -147,17 +151,15 @@ class CustodyLog:
             entries = await count_entries(connection)
         await in_thread(self._files.tidy)
         filed = await in_thread(self._files.read_checkpoint)
+        if filed is not None and self._is_set_back(signed, filed, entries):
+            await self._take_back(signed, filed)
+            signed = filed
         if signed is None:
-            if filed is not None:
-                raise CatalogueSetBackError("it knows of no checkpoint, and the log has one")
             self._origin = _origin(self._signer.key.key_id)
             return Edge()
         checkpoint = self._open(signed)
         if filed is not None:
             await in_thread(partial(self._compare, checkpoint, filed))
-        if entries < checkpoint.size:
-            problem = f"it has {entries} entries, and {checkpoint.size} were signed"
-            raise CatalogueSetBackError(problem)
         edge = await in_thread(partial(self._read_edge, checkpoint))
         await self._compare_tail(edge)
         if filed != signed:
@@ -167,13 +169,51 @@ class CustodyLog:
         _log.info("custody log", entries=checkpoint.size, origin=checkpoint.origin)
         return edge
 
+    def _is_set_back(self, signed: bytes | None, filed: bytes, entries: int) -> bool:
+        known = 0 if signed is None else self._open(signed).size
+        return min(known, entries) < self._open_filed(filed).size
+
+    async def _take_back(self, signed: bytes | None, filed: bytes) -> None:
+        """Enter into a catalogue that is older than the log what it lacks, once all of it is sound.
+
+        Nothing of the log is lost so, and nothing is signed twice: what such a catalogue committed
+        since then comes behind it. It is an alarm all the same.
+
+        Raises:
+            LogChangedError: The log is not what was signed, or does not go on from the catalogue's.
+        """
+        found = self._open_filed(filed)
+        reader = LogReader(found.size, self._files.read)
+        faults = [check_log(found, self._files.read)]
+        known = 0
+        if signed is not None:
+            known = self._open(signed).size
+            faults.append(check_beginning(self._open(signed), reader))
+        fault = await in_thread(lambda: next(chain.from_iterable(faults), None))
+        if fault is not None:
+            raise LogChangedError(f"{fault.where}: {fault.what}")
+        async with self._store.writing() as connection:
+            taken = await take_back_entries(connection, reader.entries, found.size, known=known)
+            await record_signed(connection, filed)
+        await self._alarms.sound(
+            _SET_BACK,
+            "The catalogue was older than the custody log; what it lacked was entered from there.",
+            {"entries": str(taken), "size": str(found.size)},
+        )
+
     def _open(self, note: bytes) -> Checkpoint:
         try:
             return open_checkpoint(note, self._signer.key.public)
         except UnknownKeyError as error:
             raise LogKeyError(str(error)) from error
         except ProtocolError as error:
-            raise LogChangedError(f"the checkpoint in the catalogue: {error}") from error
+            raise LogChangedError(f"the checkpoint: {error}") from error
+
+    def _open_filed(self, note: bytes) -> Checkpoint:
+        try:
+            return open_checkpoint(note, self._signer.key.public)
+        except ProtocolError as error:
+            raise LogChangedError(f"the checkpoint: {error}") from error
 
     def _compare(self, signed: Checkpoint, filed: bytes) -> None:
         """Check that the checkpoint on the disk is the one that was signed last, or one before."""
@@ -181,9 +221,6 @@ class CustodyLog:
             found = open_checkpoint(filed, self._signer.key.public, origin=signed.origin)
         except ProtocolError as error:
             raise LogChangedError(f"the checkpoint: {error}") from error
-        if found.size > signed.size:
-            problem = f"it knows of {signed.size} entries, and {found.size} were signed"
-            raise CatalogueSetBackError(problem)
         for fault in check_beginning(found, LogReader(signed.size, self._files.read)):
             raise LogChangedError(f"{fault.where}: {fault.what}")
 

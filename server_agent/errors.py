@@ -130,12 +130,6 @@ class LogChangedError(LogError):
     code = "E-LOG-101"
 
 
-class CatalogueSetBackError(LogError):
-    """The catalogue is older than the log: going on would sign a second history."""
-
-    code = "E-LOG-102"
-
-
 class LogKeyError(LogError):
     """The log was signed by another key than the archive's."""
 

@@ -1,15 +1,18 @@
 """The catalogue's side of the custody log: entries in order, and what was signed last."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from server_agent.catalogue.tables import custody_checkpoint, custody_entries
+from server_agent.errors import LogChangedError
 from server_agent.ledger.custody import Logged
 
 _ONLY_ROW: Final = 1
+_TOGETHER: Final = 4_096
 
 
 async def append_entries(connection: AsyncConnection, entries: Sequence[Logged]) -> None:
@@ -39,6 +42,48 @@ async def load_entries(connection: AsyncConnection, *, first: int, limit: int) -
     query = select(index, custody_entries.c.entry).where(index >= first)
     rows = (await connection.execute(query.order_by(index).limit(limit))).all()
     return [row.entry for at, row in enumerate(rows, start=first) if row.entry_index == at]
+
+
+async def take_back_entries(
+    connection: AsyncConnection,
+    entries: Callable[[int], Iterator[bytes]],
+    size: int,
+    *,
+    known: int,
+) -> int:
+    """Make the catalogue's entries begin with the log's, and return how many it lacked.
+
+    What it has of its own comes behind them; what is taken back has no salt and no plain text.
+
+    Args:
+        connection: Writing.
+        entries: Yields the log's entries from a number on.
+        size: How many the log has.
+        known: So many of the catalogue's were signed.
+
+    Raises:
+        LogChangedError: One of these is another one in the log.
+    """
+    index = custody_entries.c.entry_index
+    query = select(custody_entries).order_by(index)
+    rows = (await connection.execute(query)).mappings().all()
+    common = 0
+    for logged, row in zip(entries(0), rows, strict=False):
+        if (row["entry_index"], row["entry"]) != (common, logged):
+            break
+        common += 1
+    if common < min(known, len(rows)):
+        raise LogChangedError(f"entry {common} of the catalogue is not what was logged")
+    await connection.execute(delete(custody_entries).where(index >= common))
+    lacking = (
+        {"entry_index": number, "entry": entry, "salt": None, "personal": None}
+        for number, entry in enumerate(entries(common), start=common)
+    )
+    own = ({**row, "entry_index": number} for number, row in enumerate(rows[common:], start=size))
+    both = chain(lacking, own)
+    while batch := list(islice(both, _TOGETHER)):
+        await connection.execute(insert(custody_entries), batch)
+    return size - common
 
 
 async def load_signed(connection: AsyncConnection) -> bytes | None:

@@ -410,7 +410,7 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
             "The custody log was cut or changed; no receipt is sent: this is an incident"
         ),
         "E-LOG-102": N_(
-            "The catalogue is older than the custody log; no receipt is sent: an incident"
+            "The catalogue was older than the custody log; what it lacked was read back"
         ),
         "E-LOG-103": N_("The custody log was signed by another key; no receipt is sent"),
         "E-ARC-111": N_("A newer release has changed the catalogue"),

