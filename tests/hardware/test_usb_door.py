@@ -188,9 +188,9 @@ def test_a_recorder(station: Station, recorders: list[UsbRecorder], tmp_path: Pa
     [
         ("usb-net", {"netdev": "rogue"}),
         ("usb-kbd", {}),
-        ("usb-ccid", {}),
-        ("usb-mtp", {"rootdir": "/usr/share/doc"}),
-        ("usb-wacom-tablet", {}),
+        pytest.param("usb-ccid", {}, marks=pytest.mark.beyond_ci),
+        pytest.param("usb-mtp", {"rootdir": "/usr/share/doc"}, marks=pytest.mark.beyond_ci),
+        pytest.param("usb-wacom-tablet", {}, marks=pytest.mark.beyond_ci),
     ],
 )
 def test_a_rogue_in_a_bay(station: Station, driver: str, facts: dict[str, str]) -> None:
@@ -205,6 +205,7 @@ def test_a_rogue_in_a_bay(station: Station, driver: str, facts: dict[str, str]) 
     assert (explained.status, "is refused" in explained.out) == (3, True)
 
 
+@pytest.mark.beyond_ci
 def test_a_strangers_stick(station: Station, tmp_path: Path) -> None:
     """The same make as the recorders with a serial number that is none of theirs: no disk of it."""
     stick = station.machine.plug(_blank(tmp_path), "2", serial="B8-1")
@@ -215,6 +216,7 @@ def test_a_strangers_stick(station: Station, tmp_path: Path) -> None:
     assert because == "its serial number 'B8-1' is none of recorder"
 
 
+@pytest.mark.beyond_ci
 def test_the_archive_is_told(station: Station) -> None:
     """Of what was refused and of what was shut out, as of any other alert."""
     catalogue = station.site.root / "server/catalogue.sqlite"
@@ -228,6 +230,7 @@ def test_the_archive_is_told(station: Station) -> None:
     assert "E-ISO-122" in station.machine.until(command)
 
 
+@pytest.mark.beyond_ci
 def test_a_serial_port(station: Station) -> None:
     """A recorder's, of a registered number: it is driven, and has a terminal."""
     ours, theirs = os.openpty()
@@ -240,6 +243,7 @@ def test_a_serial_port(station: Station) -> None:
         os.close(theirs)
 
 
+@pytest.mark.beyond_ci
 def test_one_disk_a_bay(station: Station, tmp_path: Path) -> None:
     """Behind a hub in a bay the first one is in; the second one, when the first has left."""
     machine = station.machine
@@ -257,6 +261,7 @@ def test_one_disk_a_bay(station: Station, tmp_path: Path) -> None:
     assert until_driven(station, "1-3.2:1.0") == "usb-storage"
 
 
+@pytest.mark.beyond_ci
 def test_killed_while_things_are_plugged_in(
     station: Station, recorders: list[UsbRecorder], tmp_path: Path
 ) -> None:
@@ -279,6 +284,7 @@ def test_killed_while_things_are_plugged_in(
     assert all(archived.get(digest) == 1 for digest in recorders[1].digests.values())
 
 
+@pytest.mark.beyond_ci
 def test_a_technicians_port(station: Station) -> None:
     """Opened for a while a keyboard works there; closed again it does not. Both are shown."""
     machine = station.machine
@@ -328,6 +334,7 @@ def become(gadget: Station, script: str) -> None:
     gadget.machine.sh(f"cd /sys/kernel/config/usb_gadget/g1; {script}")
 
 
+@pytest.mark.beyond_ci
 def test_a_disk_that_is_a_network_adapter_too(gadget: Station) -> None:
     """It is refused whole: neither its disk nor its network is ever driven."""
     become(gadget, _ADAPTER)
@@ -337,6 +344,7 @@ def test_a_disk_that_is_a_network_adapter_too(gadget: Station) -> None:
     assert because == "interface 02/06/00 (a modem or network adapter) is not for storage"
 
 
+@pytest.mark.beyond_ci
 def test_a_device_that_changes_its_word(gadget: Station) -> None:
     """Again and again a recorder is let in and comes back with a network adapter."""
     for _ in range(5):
@@ -353,6 +361,7 @@ def test_a_device_that_changes_its_word(gadget: Station) -> None:
     assert f"cdc_ether {GADGET}" not in gadget.machine.sh("dmesg")
 
 
+@pytest.mark.beyond_ci
 def test_what_root_lets_in(gadget: Station) -> None:
     """A device, or all that come: it is shut out again, and the rule was broken."""
     machine = gadget.machine
