@@ -72,6 +72,9 @@ def whole_log(log, key):
             need(data == b"".join(part), f"{path}, or what it stands for, was changed")
         hashes = [tree(hashes[n : n + 256]) for n in range(0, len(hashes) - 255, 256)]
     need(tree(leaves) == root, "the entries are not those that were signed")
+    for seen in sorted(Path(log, "watched").glob("*")):
+        earlier, was = checkpoint(seen.read_bytes(), key)
+        need(earlier <= size and tree(leaves[:earlier]) == was, f"{seen}: a dock saw another log")
     return enumerate(entries)
 
 

@@ -276,6 +276,7 @@ async def _assemble(config: EdgeConfig) -> AsyncIterator[_Agent]:
         await pair_storage(journal, staging)
         notices = NoticeStore(journal, dock=dock, clock=utc_now)
         store = OutboxStore(journal, notices, dock=dock, archive_keys=archive_keys, clock=utc_now)
+        await store.log.load()
         world = _World(
             dock=dock,
             tls=tls,
@@ -314,6 +315,7 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
             registry=registry,
             receipts=receipts,
             commands=desk,
+            key=load_signing_key(config.signing.key),
         ),
         dock=dock,
         clock=utc_now,
@@ -395,7 +397,11 @@ def _tools(
 ) -> _Tools:
     tools = _Tools(
         lights=BayLights(
-            board, light_outputs(config, time.monotonic), world.notices, world.isolated
+            board,
+            light_outputs(config, time.monotonic),
+            world.notices,
+            world.isolated,
+            world.store.log,
         ),
         check_up=_check_up(config, world.dock, vitals),
         commands=desk,
@@ -454,6 +460,7 @@ def _docking_ports(
         allotments=Allotments(kept_for_marked_bytes=config.storage.kept_for_marked_bytes),
         on_sealed=on_sealed,
         isolation=lambda: world.isolated.isolation,
+        watched_log=world.store.log.told,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from edge_agent import attest_cli, doctor_cli, map_cli, provision_cli
+from edge_agent import attest_cli, custody_cli, doctor_cli, map_cli, provision_cli
 from edge_agent.adapters.control_socket import Command, ask
 from edge_agent.adapters.presences import check_drivers
 from edge_agent.adapters.status_text import needs_attention, printable, render_status
@@ -42,6 +42,7 @@ _EXAMPLES: Final = {
     "provision": provision_cli.EXAMPLES,
     "doctor": doctor_cli.EXAMPLES,
     "attestations": attest_cli.EXAMPLES,
+    "custody": custody_cli.EXAMPLES,
     "run": """\
 examples:
   edge-agent run                              with /etc/bayward/edge.toml, as the systemd unit does
@@ -164,12 +165,20 @@ def _check_line(check: Check) -> str:
     return f"✗ {check.name}: {printable(check.problem)}; {check.remedy}"
 
 
+_ARGUMENTS: Final = {
+    "map-bays": map_cli.add_arguments,
+    "provision": provision_cli.add_arguments,
+    "doctor": doctor_cli.add_arguments,
+    "attestations": attest_cli.add_arguments,
+    "custody": custody_cli.add_arguments,
+}
 _COMMANDS: Final = {
     "run": _run,
     "status": _status,
     "check-config": _check_config,
     "doctor": doctor_cli.examine,
     "attestations": attest_cli.show,
+    "custody": custody_cli.show,
 }
 
 
@@ -196,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         ("check-config", "look at the configuration and at this machine, and say what is wrong"),
         ("doctor", "look at everything that a technician would, and say what to do"),
         ("attestations", "show what this dock attested about the no-internet rule, and check it"),
+        ("custody", "show what this dock saw of the archive's custody log"),
         ("map-bays", "find out which USB port is which bay, by plugging something into each"),
         ("provision", "take in the USB key that makes this machine a dock"),
     ):
@@ -211,14 +221,8 @@ def _parser() -> argparse.ArgumentParser:
         if name == "status":
             command.add_argument("--json", action="store_true", help="one JSON object a line")
             command.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
-        if name == "map-bays":
-            map_cli.add_arguments(command)
-        if name == "provision":
-            provision_cli.add_arguments(command)
-        if name == "doctor":
-            doctor_cli.add_arguments(command)
-        if name == "attestations":
-            attest_cli.add_arguments(command)
+        if name in _ARGUMENTS:
+            _ARGUMENTS[name](command)
     return parser
 
 

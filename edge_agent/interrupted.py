@@ -162,6 +162,7 @@ async def seal(
             drift_ms=None if told is None else told.drift_ms,
         ),
         isolation=ports.isolation(),
+        log=ports.watched_log(),
         evidence_level=settings.evidence_level,
         agent=settings.agent,
         docked_at=docked_at,

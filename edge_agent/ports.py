@@ -29,7 +29,7 @@ from protocol.identifiers import (
     OfficerId,
 )
 from protocol.keys import SigningKey
-from protocol.manifest import ByteRange, EvidenceLevel, Isolation, RecorderFacts
+from protocol.manifest import ByteRange, EvidenceLevel, Isolation, RecorderFacts, WatchedLog
 from protocol.registry import RecorderEntry
 
 # Our own disk, as what keeps a bay from going on; the OSError itself is never wrapped.
@@ -151,6 +151,10 @@ def _nothing() -> None:
     """Tell nobody."""
 
 
+def _nothing_seen() -> None:
+    """Without an archive there is no log."""
+
+
 def _not_enforced() -> Isolation:
     """Without a guard nobody knows."""
     return Isolation.NOT_ENFORCED
@@ -180,6 +184,7 @@ class DockingPorts:
         on_sealed: Called when a docking that goes on has put manifests into the outbox.
         isolation: How the dock stands with the no-internet rule; one that was broken while a
             recorder was read says so when its manifest is sealed.
+        watched_log: What the dock saw last of the archive's custody log.
     """
 
     journal: DockingJournal
@@ -194,6 +199,7 @@ class DockingPorts:
     allotments: Allotments = field(default_factory=Allotments)
     on_sealed: Callable[[], None] = _nothing
     isolation: Callable[[], Isolation] = _not_enforced
+    watched_log: Callable[[], WatchedLog | None] = _nothing_seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,32 @@ class Isolation(Enum):
 
 
 @unique
+class LogState(Enum):
+    """What a dock makes of the archive's log."""
+
+    CONSISTENT = "consistent"
+    DOUBTED = "doubted"
+    CONTRADICTED = "contradicted"
+
+
+class WatchedLog(Message, frozen=True, kw_only=True):
+    """What a dock saw last of the archive's custody log; each of its manifests says so.
+
+    Attributes:
+        origin: The log's name.
+        size: Entries.
+        root_sha256: Of their tree.
+        state: Doubted: what came since was not shown to go on from here. Contradicted: the archive
+            signed something that cannot be true beside it.
+    """
+
+    origin: Annotated[str, Meta(min_length=1, max_length=200)]
+    size: Annotated[int, Meta(ge=0, le=_INT64_MAX)]
+    root_sha256: HexDigest
+    state: LogState
+
+
+@unique
 class ClipKind(Enum):
     """What a clip is, by its name; nobody opened it."""
 
@@ -237,6 +263,7 @@ class Manifest(Message, frozen=True, kw_only=True):
     not_taken: Annotated[tuple[NotTaken, ...], Meta(max_length=MAX_FILES)] = ()
     incomplete: Annotated[tuple[Incomplete, ...], Meta(max_length=MAX_FILES)] = ()
     findings: Annotated[tuple[Finding, ...], Meta(max_length=2 * MAX_FILES)] = ()
+    log: WatchedLog | None = None
 
     def staged_files(self) -> Iterator[StagedFile]:
         """Yield every file whose bytes this manifest promises, clips first, in order."""

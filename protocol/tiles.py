@@ -100,19 +100,22 @@ def tile_of_node(level: int, index: int) -> tuple[int, int, slice]:
     return level // _TILE_HEIGHT, first // TILE_WIDTH, slice(start, start + (1 << height))
 
 
-def nodes_in(read_tile: Callable[[int, int], Sequence[bytes]]) -> Nodes:
+def nodes_in(read_rows: Callable[[int, int], Sequence[Sequence[bytes]]]) -> Nodes:
     """Return how to ask for nodes of a tree by its tiles.
 
     Args:
-        read_tile: Returns the hashes of a tile by level and index, as far as it goes.
+        read_rows: Returns `rows_above` the hashes of a tile, by its level and index.
     """
 
     def node(level: int, index: int) -> bytes:
         tile_level, tile_index, which = tile_of_node(level, index)
-        hashes = read_tile(tile_level, tile_index)[which]
-        if len(hashes) != which.stop - which.start:
+        rows = read_rows(tile_level, tile_index)
+        height = (which.stop - which.start).bit_length() - 1
+        at = which.start >> height
+        if height >= len(rows) or at >= len(rows[height]):
             raise ProofError(f"tile {tile_index} of level {tile_level} ends too early")
-        return fold(hashes)
+        found: bytes = rows[height][at]
+        return found
 
     return node
 
@@ -123,6 +126,14 @@ def fold(hashes: Sequence[bytes]) -> bytes:
     while len(row) > 1:
         row = [node_hash(row[at], row[at + 1]) for at in range(0, len(row), 2)]
     return row[0]
+
+
+def rows_above(hashes: Sequence[bytes]) -> list[Sequence[bytes]]:
+    """Return hashes and, row by row, the whole nodes above them; the last row has at most one."""
+    rows = [hashes]
+    while len(row := rows[-1]) > 1:
+        rows.append([node_hash(row[at], row[at + 1]) for at in range(0, len(row) - 1, 2)])
+    return rows
 
 
 def encode_bundle(entries: Sequence[bytes]) -> bytes:

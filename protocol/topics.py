@@ -25,6 +25,7 @@ class Channel(Enum):
     DOCTOR = "doctor"
     COMMANDS = "commands"
     ANSWERS = "answers"
+    COSIGNATURES = "cosignatures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,22 @@
-"""Vectors of the custody log: checkpoints, good and forged."""
+"""Vectors of the custody log: checkpoints, good and forged; a receipt with its proofs."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from protocol.checkpoint import Checkpoint, sign_checkpoint
-from protocol.merkle import root
+from protocol.custody import ReceiptIssued
+from protocol.digest import sha256_hex
+from protocol.envelope import sign_statement
+from protocol.findings import FindingCode
+from protocol.log_proofs import Inclusion, LoggedReceipt, SeenCheckpoint, write_hashes
+from protocol.merkle import leaf_hash, prove_consistency, prove_inclusion, root
 from protocol.notes import Note, cosign_text, read_note, sign_text
-from protocol.tiles import Edge
-from scripts.samples import DOCK, TIME, signing_key
+from protocol.strict_json import encode
+from protocol.tiles import Edge, fold
+from protocol.versions import Statement
+from scripts.samples import DOCK, TIME, chain, receipt, signing_key
 
 ORIGIN: Final = "bayward.example/log"
 _SIZE: Final = 300
@@ -31,6 +39,55 @@ def log_vectors() -> Iterator[tuple[str, bytes]]:
     for name, (note, _) in wrong.items():
         yield f"checkpoints/{name}", note
     yield "checkpoints/cases.json", json.dumps(cases, indent=2).encode() + b"\n"
+    yield "good/logged-receipt-1.json", encode(_logged())
+    # What a dock cosigned, beside a log of other entries.
+    yield "F-LOG-001/seen.json", encode(SeenCheckpoint(note=_cosigned(_other()).encode().decode()))
+    yield "F-LOG-001/checkpoint", good["more-than-a-tile"][1]
+    case = {
+        "seen": "seen.json",
+        "checkpoint": "checkpoint",
+        "expect": FindingCode.LOG_DIFFERS.value,
+    }
+    yield "F-LOG-001/case.json", json.dumps(case, indent=2).encode() + b"\n"
+
+
+def _other() -> Checkpoint:
+    return Checkpoint(origin=ORIGIN, size=_SIZE, root=hashlib.sha256(b"another log").digest())
+
+
+def _logged() -> LoggedReceipt:
+    """Return the receipt of manifest 1, proved to be entry 300, to a dock that saw 17 entries."""
+    said = receipt(chain()[0])
+    entry = encode(
+        ReceiptIssued(
+            at=TIME,
+            receipt_id=said.receipt_id,
+            manifest_id=said.manifest_id,
+            dock=said.dock,
+            sequence=said.sequence,
+            payload_sha256=sha256_hex(encode(said)),
+        )
+    )
+    entries = [*(b"entry %d" % index for index in range(_SIZE)), entry]
+    size = len(entries)
+
+    def nodes(level: int, index: int) -> bytes:
+        return fold([leaf_hash(one) for one in entries[index << level : (index + 1) << level]])
+
+    checkpoint = Checkpoint(origin=ORIGIN, size=size, root=root(size, nodes))
+    key = signing_key("archive")
+    inclusion = Inclusion(
+        entry=entry,
+        index=_SIZE,
+        hashes=prove_inclusion(_SIZE, size, nodes),
+        note=sign_checkpoint(checkpoint, key),
+    )
+    return LoggedReceipt(
+        receipt=sign_statement(said, Statement.RECEIPT, key).decode(),
+        inclusion=inclusion.encode(),
+        earlier=17,
+        consistency=write_hashes(prove_consistency(17, size, nodes)),
+    )
 
 
 def _checkpoint(size: int) -> Checkpoint:

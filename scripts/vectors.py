@@ -26,6 +26,7 @@ from protocol.envelope import pre_authentication_encoding, seal, sign_statement
 from protocol.findings import FindingCode
 from protocol.identifiers import DockId
 from protocol.keys import SigningKey
+from protocol.log_proofs import LoggedReceipt, SeenCheckpoint
 from protocol.manifest import Manifest
 from protocol.receipt import (
     Admission,
@@ -75,6 +76,8 @@ _SCHEMA_TYPES: Final[tuple[type[msgspec.Struct], ...]] = (
     messages.DoctorReport,
     messages.Metrics,
     messages.Alert,
+    LoggedReceipt,
+    SeenCheckpoint,
 )
 
 

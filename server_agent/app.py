@@ -33,6 +33,7 @@ from server_agent.alarms import Alarms
 from server_agent.archive.layout import CUSTODY
 from server_agent.archiving import Archiver
 from server_agent.arrivals import Arrivals
+from server_agent.catalogue.book import Received
 from server_agent.commanding import CommandOffice
 from server_agent.config import ServerConfig, Signing
 from server_agent.custody import CustodyLog
@@ -82,6 +83,7 @@ class Server:
             take=self.admitter.take,
             registry=lambda: self._in_force.envelope,
             answered=self._command_answered,
+            watched=self._take_watched,
         )
         self.commands = CommandOffice(
             signer,
@@ -118,6 +120,9 @@ class Server:
 
     def _command_answered(self, answer: CommandAnswer) -> None:
         self.commands.answered(answer)
+
+    async def _take_watched(self, received: Received) -> None:
+        await self.custody.watchers.take(received, self._in_force.site)
 
     async def obey(self, request: Request) -> CommandAnswer:
         """Have a dock do what a program on this machine asks for."""

@@ -37,6 +37,7 @@ from server_agent.alarms import Alarms
 from server_agent.errors import LogChangedError, LogKeyError
 from server_agent.ledger.log_check import LogReader, check_beginning, check_log
 from server_agent.signing import Answer, Signer
+from server_agent.watchers import Watchers
 
 # Entries under one checkpoint: some MiB, and a moment's hashing.
 _TOGETHER: Final = 4_096
@@ -49,7 +50,11 @@ _log = structlog.get_logger(__name__)
 
 
 class CustodyLog:
-    """Puts committed entries under signed checkpoints."""
+    """Puts committed entries under signed checkpoints.
+
+    Attributes:
+        watchers: Those whom receipts are proved to.
+    """
 
     def __init__(
         self, store: CatalogueStore, files: LogFiles, *, signer: Signer, alarms: Alarms
@@ -62,6 +67,7 @@ class CustodyLog:
             signer: Its key signs checkpoints.
             alarms: Told why the log cannot go on.
         """
+        self.watchers = Watchers(store, files, signer=signer, alarms=alarms)
         self._store = store
         self._files = files
         self._signer = signer
@@ -85,15 +91,20 @@ class CustodyLog:
         self._grown.set()
 
     async def covered(self, answers: Sequence[Answer]) -> list[Answer]:
-        """Return those of *answers* that may be sent now.
+        """Return those of *answers* that may be sent now, receipts with what proves them.
 
         What needs a checkpoint may when all that was committed before is under one; if that cannot
         be, there is an alarm, and docks ask again.
         """
         self.tell()
-        if any(one.needs_checkpoint for one in answers) and not await self.try_seal():
-            return [one for one in answers if not one.needs_checkpoint]
-        return list(answers)
+        if not any(one.needs_checkpoint for one in answers):
+            return list(answers)
+        sent = [one for one in answers if not one.needs_checkpoint]
+        async with self._alarms.outliving("prove receipts"):
+            await self.watchers.enter(answers)
+            if await self.try_seal():
+                sent = await self.watchers.show(answers)
+        return sent
 
     async def try_seal(self) -> bool:
         """Seal; return whether all that was committed before is under the checkpoint now.

@@ -5,8 +5,7 @@ Reads files only: it works beside a running archive, and on a copy.
 
 import argparse
 import sys
-from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -16,10 +15,11 @@ from protocol.custody import LogEntry, ManifestAdmitted, ReceiptIssued, parse_en
 from protocol.errors import IdentifierError, ProtocolError
 from protocol.identifiers import parse_manifest_id
 from protocol.keys import VerifyingKey
+from protocol.log_proofs import Inclusion
 from protocol.merkle import prove_inclusion
 from protocol.tiles import TILE_WIDTH
 from runtime.keys import load_certificate_key
-from server_agent.adapters.log_files import LogFiles
+from server_agent.adapters.log_files import WATCHED, LogFiles
 from server_agent.archive.layout import CUSTODY
 from server_agent.config import DEFAULT_PATH, load_config
 from server_agent.errors import LogChangedError
@@ -117,6 +117,7 @@ def _verify(
     if earlier is not None:
         kept = open_checkpoint(earlier.read_bytes(), key, origin=checkpoint.origin)
         faults = chain(faults, check_beginning(kept, LogReader(checkpoint.size, files.read)))
+    faults = chain(faults, _check_watched(files, checkpoint, key))
     found = 0
     for found, fault in enumerate(faults, start=1):  # noqa: B007 - the last number is the count
         print(f"BAD  {fault.where}: {fault.what}")
@@ -127,14 +128,31 @@ def _verify(
     return _FAILED if found else _GOOD
 
 
+def _check_watched(
+    files: LogFiles, checkpoint: Checkpoint, key: VerifyingKey
+) -> Iterator[LogFault]:
+    """Yield what is wrong if the log does not begin with what docks saw of it."""
+    reader = LogReader(checkpoint.size, files.read)
+    for dock, note in files.watched().items():
+        where = f"{WATCHED}/{dock}"
+        try:
+            seen = open_checkpoint(note, key, origin=checkpoint.origin)
+        except ProtocolError as error:
+            yield LogFault(where=where, what=str(error))
+        else:
+            for fault in check_beginning(seen, reader):
+                yield LogFault(where=where, what=fault.what)
+
+
 def _prove(
     files: LogFiles, note: bytes, checkpoint: Checkpoint, receipt: str | None, manifest: str | None
 ) -> int:
     reader = LogReader(checkpoint.size, files.read)
     for index, entry in _entries(reader, containing=(receipt or manifest or "").encode()):
         if _is_wanted(_parsed(entry), receipt, manifest):
-            proof = prove_inclusion(index, checkpoint.size, reader.nodes)
-            sys.stdout.write(_written(entry, index, proof) + "\n" + note.decode())
+            hashes = prove_inclusion(index, checkpoint.size, reader.nodes)
+            proof = Inclusion(entry=entry, index=index, hashes=hashes, note=note)
+            sys.stdout.write(proof.encode())
             return _GOOD
     print("server-agent log prove: not in the log", file=sys.stderr)
     return _FAILED
@@ -144,12 +162,6 @@ def _is_wanted(entry: LogEntry | None, receipt: str | None, manifest: str | None
     if receipt is not None:
         return isinstance(entry, ReceiptIssued) and entry.receipt_id == receipt
     return isinstance(entry, ManifestAdmitted) and entry.manifest_id == manifest
-
-
-def _written(entry: bytes, index: int, proof: Sequence[bytes]) -> str:
-    """Return a proof as C2SP tlog-proof has it, up to its checkpoint; the entry is its extra."""
-    lines = ["c2sp.org/tlog-proof@v1", f"extra {b64encode(entry).decode()}", f"index {index}"]
-    return "".join(f"{line}\n" for line in (*lines, *(b64encode(one).decode() for one in proof)))
 
 
 def _show(files: LogFiles, checkpoint: Checkpoint, first: int) -> int:

@@ -13,7 +13,9 @@ import structlog
 
 from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.guard_link import Isolated
+from edge_agent.adapters.log_memory import LogMemory
 from edge_agent.adapters.notice_store import Notice, NoticeStore
+from edge_agent.adapters.pulse import Pulse
 from edge_agent.adapters.pyserial_port import PyserialPort
 from edge_agent.config import EdgeConfig
 from edge_agent.drivers.driver import Link
@@ -187,10 +189,12 @@ class BayLights:
         outputs: Sequence[Output],
         notices: NoticeStore,
         isolated: Isolated,
+        log: LogMemory | None = None,
     ) -> None:
         self.problems: dict[str, str] = {}
         self._board = board
         self._isolated = isolated
+        self._log = log
         self._outputs = outputs
         self._notices = notices
         self._sought: dict[BayNumber, float] = {}
@@ -212,7 +216,9 @@ class BayLights:
         async with asyncio.TaskGroup() as group:
             for output in self._outputs:
                 group.create_task(self._keep(output), name=output.name)
-            group.create_task(self._follow(), name="isolation")
+            group.create_task(self._follow(self._isolated.changes), name="isolation")
+            if self._log is not None:
+                group.create_task(self._follow(self._log.changes), name="log")
 
     async def _keep(self, output: Output) -> None:
         try:
@@ -227,10 +233,10 @@ class BayLights:
             # Nobody is left to say otherwise when the next recorder comes.
             await asyncio.shield(asyncio.to_thread(self._rest, output))
 
-    async def _follow(self) -> None:
-        """Have everything shown again whenever the no-internet rule is broken, and kept again."""
+    async def _follow(self, changes: Pulse) -> None:
+        """Have everything shown again whenever the dock as a whole stands otherwise."""
         while True:
-            await self._isolated.changes.beyond(self._isolated.changes.beats)
+            await changes.beyond(changes.beats)
             self._board.turns.beat()
 
     async def _changed(self, output: Output, turns: int) -> None:
@@ -272,11 +278,11 @@ class BayLights:
 
     def _signals(self) -> Signals:
         now_s = time.monotonic()
-        is_breached = not self._isolated.may_talk
+        is_well = self._isolated.may_talk and (self._log is None or self._log.is_sound)
         return {
             one.bay: Signal.IDENTIFY
             if self._sought.get(one.bay, 0) > now_s
-            else signal_of(one, is_breached=is_breached)
+            else signal_of(one, is_well=is_well)
             for one in self._board.bays()
         }
 

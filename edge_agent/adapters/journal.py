@@ -26,7 +26,7 @@ from protocol.digest import Digests
 from protocol.identifiers import BayNumber, DockingId, ManifestId, OfficerId
 from protocol.manifest import ByteRange, EvidenceLevel, RecorderFacts
 
-VERSION: Final = 5
+VERSION: Final = 6
 _SCHEMA: Final = Path(__file__).with_name("journal_schema.sql")
 _BUSY_TIMEOUT_MS: Final = 30_000
 _MAX_FACTS_BYTES: Final = 64 * 1024

@@ -141,3 +141,25 @@ CREATE TABLE erasure (
     code             TEXT,
     detail           TEXT
 ) STRICT;
+
+-- What shows that a receipt is in the archive's custody log.
+CREATE TABLE receipt_proof (
+    sequence  INTEGER PRIMARY KEY REFERENCES manifest,
+    inclusion TEXT NOT NULL
+) STRICT;
+
+-- What this dock saw last of the archive's custody log.
+CREATE TABLE watched_log (
+    only              INTEGER PRIMARY KEY CHECK (only = 1),
+    note              BLOB NOT NULL,       -- the checkpoint, as the archive signed it
+    unproved_since_ms INTEGER,             -- since then nothing was shown to go on from there
+    doubted           INTEGER NOT NULL DEFAULT 0,
+    contradiction     BLOB                 -- a checkpoint that cannot be true beside it
+) STRICT;
+
+-- What a person at the dock let it forget.
+CREATE TABLE forgotten_log (
+    forgotten_at_ms INTEGER NOT NULL,
+    note            BLOB NOT NULL,
+    contradiction   BLOB
+) STRICT;

@@ -11,29 +11,36 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge_agent.adapters.journal import Journal
+from edge_agent.adapters.log_memory import LogMemory
 from edge_agent.adapters.notice_store import Clock, Notice, NoticeStore, count, unix_ms
 from edge_agent.ingest.files import FileId
 from edge_agent.outbox.answers import (
     Admitted,
     Answer,
+    Contradiction,
     Decision,
     KnownManifest,
     Receipted,
     Refused,
     Unhandled,
+    Unproved,
     Verdict,
     Waiting,
     decide,
     event_of,
     read_answer,
+    split_logged,
     stray,
 )
 from edge_agent.outbox.machine import ManifestState, advance
 from edge_agent.outbox.registry_update import NewRegistry, judge_registry, read_registry
+from edge_agent.outbox.watching import Memory, Shown, verify_shown
 from protocol.digest import sha256_hex
+from protocol.errors import ProtocolError
 from protocol.identifiers import BayNumber, DockId, DockingId, ManifestId
 from protocol.keys import KeyId, VerifyingKey
-from protocol.receipt import MissingFile
+from protocol.log_proofs import LoggedReceipt
+from protocol.receipt import MissingFile, Receipt
 from protocol.registry import Registry
 
 # The archive asks for bytes of which this dock has no staged copy any more.
@@ -96,7 +103,11 @@ class OutboxCounts:
 
 
 class OutboxStore:
-    """The outbox of one dock."""
+    """The outbox of one dock.
+
+    Attributes:
+        log: What the dock remembers of the archive's custody log.
+    """
 
     def __init__(
         self,
@@ -108,6 +119,7 @@ class OutboxStore:
         clock: Clock,
     ) -> None:
         self._journal = journal
+        self.log = LogMemory(journal, notices, dock=dock, clock=clock)
         self._notices = notices
         self._dock = dock
         self._archive_keys = archive_keys
@@ -134,9 +146,12 @@ class OutboxStore:
         The same message again has the same effect once; after a crash in between, it is complete
         or did not happen.
         """
+        envelope, logged = await asyncio.to_thread(split_logged, untrusted)
         answer = await asyncio.to_thread(
-            read_answer, untrusted, dock=self._dock, archive_keys=self._archive_keys
+            read_answer, envelope, dock=self._dock, archive_keys=self._archive_keys
         )
+        answer, shown = await asyncio.to_thread(self._with_proof, answer, logged)
+        looked: tuple[Memory, bool] | None = None
         async with self._journal.transaction():
             if isinstance(answer, Unhandled):
                 return await self._keep(topic, untrusted, answer)
@@ -146,7 +161,31 @@ class OutboxStore:
             decision = await asyncio.to_thread(decide, answer, known)
             if isinstance(decision, Unhandled):
                 return await self._keep(topic, untrusted, decision)
-            return await self._commit(decision, known, untrusted)
+            if shown is not None:
+                looked = await self.log.take(shown)
+            if looked is None or looked[1]:
+                effect = await self._commit(decision, known, envelope, shown)
+            else:
+                effect = Effect(decision=Unproved(manifest_id=known.manifest_id))
+        if looked is not None:
+            memory, counts = looked
+            self.log.become(memory, counts=counts)
+        return effect
+
+    def _with_proof(
+        self, answer: Answer | Unhandled, logged: LoggedReceipt | None
+    ) -> tuple[Answer | Unhandled, Shown | None]:
+        """Return a receipt with what shows that it is in the log, or why it cannot be believed."""
+        if not isinstance(answer, Receipt):
+            return answer, None
+        problem = "without a proof that it is logged"
+        if logged is not None:
+            try:
+                return answer, verify_shown(logged, answer, self._archive_keys.values())
+            except ProtocolError as error:
+                problem = f"{error.code}: {error}"
+        detail = f"receipt {answer.receipt_id}: {problem}"
+        return Unhandled(code=Contradiction.NOT_LOGGED.value, detail=detail), None
 
     async def counts(self) -> OutboxCounts:
         """Return how much waits in the outbox."""
@@ -254,7 +293,9 @@ class OutboxStore:
         await self._notices.insert_unhandled(topic, untrusted, problem)
         return Effect(decision=problem)
 
-    async def _commit(self, verdict: Verdict, known: KnownManifest, untrusted: bytes) -> Effect:
+    async def _commit(
+        self, verdict: Verdict, known: KnownManifest, envelope: bytes, shown: Shown | None
+    ) -> Effect:
         state = advance(known.state, event_of(verdict))
         if isinstance(verdict, Refused):
             await self._note_refusal(verdict, known)
@@ -270,7 +311,7 @@ class OutboxStore:
         if isinstance(verdict, Receipted):
             await self._note_archived(known)
         if isinstance(verdict, Receipted):
-            await self._keep_receipt(known, untrusted)
+            await self._keep_receipt(known, envelope, shown)
         if isinstance(verdict, Receipted) and known.state is not ManifestState.RECEIPTED:
             return Effect(decision=verdict, docking=await self._note_receipt(known))
         return Effect(decision=verdict)
@@ -320,12 +361,19 @@ class OutboxStore:
             (known.manifest_id,),
         )
 
-    async def _keep_receipt(self, known: KnownManifest, untrusted: bytes) -> None:
+    async def _keep_receipt(
+        self, known: KnownManifest, envelope: bytes, shown: Shown | None
+    ) -> None:
         """Keep the newest one: an archive that lost something gives another when it is whole."""
         await self._journal.connection.execute(
             "UPDATE manifest SET receipt = ?, receipted_at_ms = ? WHERE manifest_id = ?",
-            (untrusted, unix_ms(self._clock()), known.manifest_id),
+            (envelope, unix_ms(self._clock()), known.manifest_id),
         )
+        if shown is not None:
+            await self._journal.connection.execute(
+                "INSERT OR REPLACE INTO receipt_proof (sequence, inclusion) VALUES (?, ?)",
+                (known.sequence, shown.inclusion),
+            )
 
     async def _note_receipt(self, known: KnownManifest) -> ReceiptedDocking | None:
         connection = self._journal.connection

@@ -26,6 +26,7 @@ from edge_agent.adapters.vitals import Vitals
 from edge_agent.outbox.answers import Contradiction, KnownManifest, Receipted, Unhandled
 from protocol import strict_json
 from protocol.identifiers import DockId
+from protocol.keys import SigningKey
 from protocol.topics import REGISTRY, Channel, of_dock
 from runtime.errors import LinkError, LinkRefusedError
 from runtime.link import Link, LinkSettings, Message, Will, open_link
@@ -60,6 +61,7 @@ class UplinkParts:
     Attributes:
         registry: Replaced after a newer one was committed.
         receipts: Beats after a receipt was committed.
+        key: The dock's; it cosigns what was seen of the archive's log.
     """
 
     store: OutboxStore
@@ -70,6 +72,7 @@ class UplinkParts:
     registry: RegistryBook
     receipts: Pulse
     commands: CommandDesk
+    key: SigningKey
 
 
 class Uplink:
@@ -173,6 +176,7 @@ class Uplink:
             group.create_task(self._publish_manifests(link), name="uplink manifests")
             group.create_task(telemetry.run(), name="uplink telemetry")
             group.create_task(self._publish_answers(link), name="uplink command answers")
+            group.create_task(self._cosign(link), name="uplink cosignatures")
 
     async def _receive(self, link: Link) -> None:
         async for message in link.messages():
@@ -239,6 +243,18 @@ class Uplink:
                     _log.error("answer not taken", code=error.code, detail=str(error))
                 desk.answer_told(answer)
             await desk.told.beyond(beats)
+
+    async def _cosign(self, link: Link) -> None:
+        """Say what was seen of the archive's log, after each connection and whenever it grew."""
+        log, topic = self._parts.store.log, of_dock(self._dock, Channel.COSIGNATURES)
+        while True:
+            beats = log.changes.beats
+            if seen := log.seen(self._parts.key):
+                try:
+                    await link.publish(topic, strict_json.encode(seen))
+                except LinkRefusedError as error:
+                    _log.error("cosignature not taken", code=error.code, detail=str(error))
+            await log.changes.beyond(beats)
 
     async def _recount(self) -> None:
         vitals = self._parts.vitals

@@ -71,16 +71,17 @@ GREEN_ALONE: Final = MappingProxyType(
 )
 
 
-def signal_of(bay: BayMessage, *, is_breached: bool = False) -> Signal:
+def signal_of(bay: BayMessage, *, is_well: bool = True) -> Signal:
     """Return what the light of a bay says.
 
     Args:
         bay: As it is shown.
-        is_breached: Whether the no-internet rule is broken: the console may not hear of it, and
-            the bays that are free say so. Those in use say what becomes of their recorder.
+        is_well: Whether the dock as a whole is: where the no-internet rule is broken, or the
+            archive's log is not what it was, the console may not hear of it, and the bays that are
+            free say so. Those in use say what becomes of their recorder.
     """
     signal = _SIGNALS[bay.state]
-    if is_breached and signal is Signal.EMPTY:
+    if not is_well and signal is Signal.EMPTY:
         return Signal.ATTENTION
     if bay.problem is not None and signal in _HELD_UP:
         return Signal.ATTENTION

@@ -46,6 +46,7 @@ from protocol.manifest import (
     RecorderFacts,
     Recording,
     StagedFile,
+    WatchedLog,
     exact_path,
     name_of,
 )
@@ -75,6 +76,7 @@ class DockingFacts:
     officer: OfficerId | None
     clock: ClockFacts
     isolation: Isolation
+    log: WatchedLog | None
     evidence_level: EvidenceLevel
     agent: str
     docked_at: datetime
@@ -173,6 +175,7 @@ def _manifest(
         officer=facts.officer,
         clock=facts.clock,
         isolation=facts.isolation,
+        log=facts.log,
         evidence_level=_proved_level(facts.evidence_level, recordings, other_files),
         agent=facts.agent,
         recordings=recordings,

@@ -16,6 +16,11 @@ from protocol.errors import ProtocolError, SignatureError, UnknownKeyError
 from protocol.findings import FindingCode
 from protocol.identifiers import DockId, ManifestId
 from protocol.keys import KeyId, VerifyingKey
+from protocol.log_proofs import (
+    MAX_LOGGED_RECEIPT_BYTES,
+    LoggedReceipt,
+    parse_logged_receipt,
+)
 from protocol.manifest import Manifest
 from protocol.receipt import (
     Admission,
@@ -40,6 +45,7 @@ class Contradiction(Enum):
     REGISTRY_OLDER = "E-OUT-105"
     REGISTRY_CHANGED = "E-OUT-106"
     FOREIGN_TOPIC = "E-OUT-107"
+    NOT_LOGGED = "E-OUT-110"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +95,13 @@ class Receipted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unproved:
+    """A receipt that the log is not shown to have yet; the archive is asked again."""
+
+    manifest_id: ManifestId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unhandled:
     """Not to be acted on; to be kept and shown. *code* is an E- or F-code."""
 
@@ -97,7 +110,7 @@ class Unhandled:
 
 
 Verdict = Admitted | Waiting | Refused | Receipted
-Decision = Verdict | Unhandled
+Decision = Verdict | Unproved | Unhandled
 
 _EVENTS: Mapping[type[Verdict], ManifestEvent] = {
     Admitted: ManifestEvent.ADMITTED,
@@ -138,6 +151,17 @@ def read_answer(
     return answer
 
 
+def split_logged(untrusted: bytes) -> tuple[bytes, LoggedReceipt | None]:
+    """Return the envelope in a message, and what came with it if it is a logged receipt."""
+    if len(untrusted) > MAX_LOGGED_RECEIPT_BYTES:
+        return untrusted, None
+    try:
+        logged = parse_logged_receipt(untrusted)
+    except ProtocolError:
+        return untrusted, None
+    return logged.receipt.encode(), logged
+
+
 def stray(answer: Answer) -> Unhandled:
     """Return what follows from a verified answer to a manifest that the journal does not have."""
     return _contradiction(
@@ -145,7 +169,7 @@ def stray(answer: Answer) -> Unhandled:
     )
 
 
-def decide(answer: Answer, known: KnownManifest) -> Decision:
+def decide(answer: Answer, known: KnownManifest) -> Verdict | Unhandled:
     """Return what follows from a verified *answer*.
 
     Args:
@@ -162,7 +186,7 @@ def decide(answer: Answer, known: KnownManifest) -> Decision:
     )
 
 
-def _weigh(answer: Answer, known: KnownManifest) -> Decision:
+def _weigh(answer: Answer, known: KnownManifest) -> Verdict | Unhandled:
     match answer:
         case Admission():
             return _decide_admission(answer, known)
@@ -172,7 +196,7 @@ def _weigh(answer: Answer, known: KnownManifest) -> Decision:
             return _decide_receipt(answer, known)
 
 
-def _decide_admission(answer: Admission, known: KnownManifest) -> Decision:
+def _decide_admission(answer: Admission, known: KnownManifest) -> Admitted | Waiting | Unhandled:
     if difference := _difference(answer, known):
         return difference
     if answer.state is AdmissionState.WAITING:
@@ -189,7 +213,7 @@ def _decide_admission(answer: Admission, known: KnownManifest) -> Decision:
     return Admitted(manifest_id=known.manifest_id, sequence=known.sequence, missing=answer.missing)
 
 
-def _decide_refusal(answer: Refusal, known: KnownManifest) -> Decision:
+def _decide_refusal(answer: Refusal, known: KnownManifest) -> Refused | Unhandled:
     # The id may be one that somebody else wrote into another message: only the digest of the
     # envelope says that it was ours.
     ours = sha256_hex(known.envelope)
@@ -206,7 +230,7 @@ def _decide_refusal(answer: Refusal, known: KnownManifest) -> Decision:
     )
 
 
-def _decide_receipt(answer: Receipt, known: KnownManifest) -> Decision:
+def _decide_receipt(answer: Receipt, known: KnownManifest) -> Receipted | Unhandled:
     findings = check_receipt(answer, _manifest_of(known), payload_sha256=known.payload_sha256)
     if findings:
         return Unhandled(
@@ -256,10 +280,12 @@ __all__ = [
     "Receipted",
     "Refused",
     "Unhandled",
+    "Unproved",
     "Verdict",
     "Waiting",
     "decide",
     "event_of",
     "read_answer",
+    "split_logged",
     "stray",
 ]

@@ -1,12 +1,15 @@
 """The catalogue's side of the custody log: entries in order, and what was signed last."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain, islice
 from typing import Final
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from protocol.custody import ReceiptIssued, parse_entry
+from protocol.errors import ProtocolError
+from protocol.identifiers import ReceiptId
 from server_agent.catalogue.tables import custody_checkpoint, custody_entries
 from server_agent.errors import LogChangedError
 from server_agent.ledger.custody import Logged
@@ -24,7 +27,13 @@ async def append_entries(connection: AsyncConnection, entries: Sequence[Logged])
         return
     first = await count_entries(connection)
     rows = [
-        {"entry_index": index, "entry": one.entry, "salt": one.salt, "personal": one.personal}
+        {
+            "entry_index": index,
+            "entry": one.entry,
+            "salt": one.salt,
+            "personal": one.personal,
+            "receipt_id": one.receipt_id,
+        }
         for index, one in enumerate(entries, start=first)
     ]
     await connection.execute(insert(custody_entries), rows)
@@ -42,6 +51,25 @@ async def load_entries(connection: AsyncConnection, *, first: int, limit: int) -
     query = select(index, custody_entries.c.entry).where(index >= first)
     rows = (await connection.execute(query.order_by(index).limit(limit))).all()
     return [row.entry for at, row in enumerate(rows, start=first) if row.entry_index == at]
+
+
+async def load_receipt_entries(
+    connection: AsyncConnection, ids: Collection[ReceiptId]
+) -> dict[ReceiptId, tuple[int, bytes]]:
+    """Return number and bytes of the entries of receipts; those that have none are left out."""
+    columns = custody_entries.c
+    query = select(columns.receipt_id, columns.entry_index, columns.entry)
+    rows = await connection.execute(query.where(columns.receipt_id.in_(ids)))
+    return {ReceiptId(row.receipt_id): (row.entry_index, row.entry) for row in rows}
+
+
+def receipt_id_in(entry: bytes) -> ReceiptId | None:
+    """Return whose receipt an entry is about; None if it is about something else."""
+    try:
+        found = parse_entry(entry)
+    except ProtocolError:
+        return None  # a later release's
+    return found.receipt_id if isinstance(found, ReceiptIssued) else None
 
 
 async def take_back_entries(
@@ -76,7 +104,13 @@ async def take_back_entries(
         raise LogChangedError(f"entry {common} of the catalogue is not what was logged")
     await connection.execute(delete(custody_entries).where(index >= common))
     lacking = (
-        {"entry_index": number, "entry": entry, "salt": None, "personal": None}
+        {
+            "entry_index": number,
+            "entry": entry,
+            "salt": None,
+            "personal": None,
+            "receipt_id": receipt_id_in(entry),
+        }
         for number, entry in enumerate(entries(common), start=common)
     )
     own = ({**row, "entry_index": number} for number, row in enumerate(rows[common:], start=size))

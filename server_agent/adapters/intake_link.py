@@ -6,7 +6,8 @@ answer that gets lost does no harm: the dock asks again until it has its receipt
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -35,12 +36,15 @@ _MANIFESTS: Final = of_all_docks(Channel.MANIFESTS)
 _ALERTS: Final = of_all_docks(Channel.ALERTS)
 _STATUS: Final = of_all_docks(Channel.STATUS)
 _ANSWERS: Final = of_all_docks(Channel.ANSWERS)
+_COSIGNATURES: Final = of_all_docks(Channel.COSIGNATURES)
 # One transaction: as many messages as are there, but no more than can be parsed in a second.
 _BATCH_MESSAGES: Final = 256
 _BATCH_BYTES: Final = 8 * 1024 * 1024
 _UNSENT_ANSWERS: Final = 10_000
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 10.0
+
+_T = TypeVar("_T")
 
 _log = structlog.get_logger(__name__)
 
@@ -55,6 +59,7 @@ class IntakeLink:
         take: Callable[[Sequence[Received]], Awaitable[Sequence[Answer]]],
         registry: Callable[[], bytes],
         answered: Callable[[CommandAnswer], None],
+        watched: Callable[[Received], Awaitable[None]],
     ) -> None:
         """Link the broker that *settings* name with the archive.
 
@@ -63,11 +68,13 @@ class IntakeLink:
             take: Keeps messages durably, in order, and returns what to answer.
             registry: Returns the signed registry that is in force.
             answered: Is told what a dock says to a command.
+            watched: Takes in what a dock says of the custody log.
         """
         self._settings = settings
         self._take = take
         self._registry = registry
         self._answered = answered
+        self._watched = watched
         self._registry_changed = asyncio.Event()
         self._unsent: asyncio.Queue[Answer] = asyncio.Queue(_UNSENT_ANSWERS)
         self._online: dict[DockId, bool] = {}
@@ -99,7 +106,7 @@ class IntakeLink:
 
     async def _serve(self, link: Link) -> None:
         arrived: asyncio.Queue[Message] = asyncio.Queue()
-        for topic in (_MANIFESTS, _ALERTS, _STATUS, _ANSWERS):
+        for topic in (_MANIFESTS, _ALERTS, _STATUS, _ANSWERS, _COSIGNATURES):
             await link.subscribe(topic)
         self._registry_changed.set()
         async with asyncio.TaskGroup() as tasks:
@@ -116,24 +123,29 @@ class IntakeLink:
     async def _take_in(self, link: Link, arrived: asyncio.Queue[Message]) -> None:
         while True:
             batch = await _next_batch(arrived)
-            kept = [
-                Received(untrusted_topic=message.topic, untrusted_body=message.payload)
-                for message in batch
-                if not (self._is_status(message) or self._is_answer(message))
-            ]
-            for answer in await self._take_until_kept(kept) if kept else ():
+            seen, kept = list[Received](), list[Received]()
+            for message in batch:
+                if not (self._is_status(message) or self._is_answer(message)):
+                    one = Received(untrusted_topic=message.topic, untrusted_body=message.payload)
+                    (seen if _is_cosignature(message) else kept).append(one)
+            await self._until_kept(partial(self._take_seen, seen))
+            for answer in await self._until_kept(partial(self._take, kept)):
                 self.publish(answer)
             for message in batch:
                 await link.acknowledge(message)
 
-    async def _take_until_kept(self, messages: Sequence[Received]) -> Sequence[Answer]:
+    async def _take_seen(self, messages: Sequence[Received]) -> None:
+        for one in messages:
+            await self._watched(one)
+
+    async def _until_kept(self, take: Callable[[], Awaitable[_T]]) -> _T:
         """While our own disk fails, messages stay with the broker: nothing is acknowledged."""
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                return await self._take(messages)
+                return await take()
             except (SQLAlchemyError, OSError):
-                _log.exception("messages could not be kept", messages=len(messages))
+                _log.exception("messages could not be kept")
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -198,6 +210,10 @@ class IntakeLink:
                 pending=status.pending_manifests,
             )
         return True
+
+
+def _is_cosignature(message: Message) -> bool:
+    return message.topic.endswith(f"/{Channel.COSIGNATURES.value}")
 
 
 async def _next_batch(arrived: asyncio.Queue[Message]) -> list[Message]:

@@ -6,17 +6,22 @@ never have reached the disk.
 """
 
 import contextlib
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import ProofError
+from protocol.errors import IdentifierError, ProofError
+from protocol.identifiers import DockId, parse_dock
 from protocol.notes import MAX_NOTE_BYTES
 from protocol.tiles import CHECKPOINT, MAX_ENTRY_BYTES, TILE_WIDTH, Edge, Tile, tiles_of
 from runtime.durable import make_directories, replace_file, write_file
 from server_agent.errors import LogChangedError
 from server_agent.ledger.log_check import LogReader
+
+# One file for each dock, called by its name.
+WATCHED: Final = "watched"
 
 _FILE_MODE: Final = 0o644
 _FOLDER_MODE: Final = 0o755
@@ -88,6 +93,31 @@ class LogFiles:
                 if _read(path, _MOST_BYTES) != content:
                     raise LogChangedError(f"{tile.path} is there with another content") from None
                 replace_file(path, content, mode=_FILE_MODE)
+
+    def watched(self) -> dict[DockId, bytes]:
+        """Return what each dock saw last: the checkpoint with the dock's cosignature.
+
+        Raises:
+            OSError: Our disk failed.
+        """
+        folder = self.folder / WATCHED
+        names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - names
+        found: dict[DockId, bytes] = {}
+        for name in sorted(names):
+            with contextlib.suppress(IdentifierError):  # not ours, or not finished
+                note = _read(folder / name, MAX_NOTE_BYTES)
+                if note is not None:
+                    found[parse_dock(name)] = note
+        return found
+
+    def put_watched(self, dock: DockId, note: bytes) -> None:
+        """Keep durably what a dock saw last.
+
+        Raises:
+            OSError: Our disk failed; the old one or the new one is there.
+        """
+        self._make(self.folder / WATCHED)
+        replace_file(self.folder / WATCHED / dock, note, mode=_FILE_MODE)
 
     def put_checkpoint(self, note: bytes) -> None:
         """Let *note* be the log's checkpoint, whose files are durable.

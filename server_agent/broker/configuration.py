@@ -26,6 +26,7 @@ _DOCK_WRITES: Final = (
     Channel.ALERTS,
     Channel.DOCTOR,
     Channel.ANSWERS,
+    Channel.COSIGNATURES,
     Channel.MANIFESTS,
 )
 

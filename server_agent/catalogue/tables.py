@@ -210,7 +210,7 @@ signing_certificates: Final = Table(
 )
 
 # Every entry of the custody log, numbered without gaps. personal is what stands in the entry as a
-# digest with this salt; both may be forgotten, the entry never.
+# digest with this salt; both may be forgotten, the entry never. receipt_id: of a receipt's entry.
 custody_entries: Final = Table(
     "custody_entries",
     metadata,
@@ -218,6 +218,8 @@ custody_entries: Final = Table(
     Column("entry", LargeBinary, nullable=False),
     Column("salt", LargeBinary),
     Column("personal", LargeBinary),
+    Column("receipt_id", String(36)),
+    Index("ix_custody_entries_receipt", "receipt_id"),
 )
 
 # One row: the checkpoint of the custody log that was signed last.

@@ -288,6 +288,9 @@ _FINDINGS: Final[Mapping[FindingCode, str]] = MappingProxyType(
         FindingCode.RECEIPT_COUNTS_DIFFER: N_(
             "A receipt counts other files or bytes; the copies stay"
         ),
+        FindingCode.LOG_DIFFERS: N_(
+            "A dock saw a log that the archive's does not begin with: an incident"
+        ),
         FindingCode.BAG_FILE_MISSING: N_("A file is missing in the archive: this is an incident"),
         FindingCode.BAG_DIGEST_DIFFERS: N_(
             "A file in the archive was changed: this is an incident"
@@ -369,6 +372,10 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-OUT-107": N_("A message came on a topic that is none of the dock's"),
         "E-OUT-108": N_("The dock cannot read a copy that the archive asks for: look at its disk"),
         "E-OUT-109": N_("The archive was set back to an older state: the dock sends all again"),
+        "E-OUT-110": N_("A receipt came without proof that it is logged: it does not count"),
+        "E-OUT-111": N_("The archive's log does not go on from what the dock saw: an incident"),
+        "E-OUT-112": N_("The archive signed two histories of its log: an incident"),
+        "E-OUT-113": N_("A person at a dock let it forget what it saw of the archive's log"),
         "E-RUN-122": N_("The broker refuses the dock: look at its certificate and the access list"),
         "E-STG-301": N_("The dock's disk is full: it goes on when recordings are archived"),
         "E-STG-303": N_("The dock's disk failed: replace it; the recorder has everything"),

@@ -13,7 +13,7 @@ from protocol.custody import (
 )
 from protocol.digest import sha256_hex
 from protocol.envelope import parse_statement, take_apart
-from protocol.identifiers import ManifestId, RecordingId
+from protocol.identifiers import ManifestId, ReceiptId, RecordingId
 from protocol.receipt import Receipt
 from protocol.strict_json import encode
 from protocol.versions import Statement
@@ -28,11 +28,13 @@ class Logged:
         entry: The bytes that are logged.
         personal: What stands in it as a digest.
         salt: Of that digest.
+        receipt_id: Whose entry it is.
     """
 
     entry: bytes
     personal: bytes | None = None
     salt: bytes | None = None
+    receipt_id: ReceiptId | None = None
 
 
 def log_admission(claim: Claim, *, now_utc: datetime, salt: bytes) -> Logged:
@@ -74,16 +76,15 @@ def log_receipt(envelope: bytes, *, now_utc: datetime) -> Logged:
     """Return the entry of a receipt that we have just signed."""
     sealed = take_apart(envelope)
     receipt = parse_statement(sealed, Statement.RECEIPT, Receipt)
-    return _public(
-        ReceiptIssued(
-            at=now_utc,
-            receipt_id=receipt.receipt_id,
-            manifest_id=receipt.manifest_id,
-            dock=receipt.dock,
-            sequence=receipt.sequence,
-            payload_sha256=sha256_hex(sealed.payload),
-        )
+    entry = ReceiptIssued(
+        at=now_utc,
+        receipt_id=receipt.receipt_id,
+        manifest_id=receipt.manifest_id,
+        dock=receipt.dock,
+        sequence=receipt.sequence,
+        payload_sha256=sha256_hex(sealed.payload),
     )
+    return Logged(entry=encode(entry), receipt_id=receipt.receipt_id)
 
 
 def _public(entry: LogEntry) -> Logged:

@@ -8,7 +8,16 @@ from typing import Final
 from protocol.checkpoint import Checkpoint
 from protocol.errors import ProofError
 from protocol.merkle import leaf_hash, root
-from protocol.tiles import TILE_WIDTH, Tile, fold, nodes_in, parse_bundle, parse_tile, tiles_of
+from protocol.tiles import (
+    TILE_WIDTH,
+    Tile,
+    fold,
+    nodes_in,
+    parse_bundle,
+    parse_tile,
+    rows_above,
+    tiles_of,
+)
 
 # Returns a file of the log, None if there is none.
 ReadTile = Callable[[Tile], bytes | None]
@@ -36,6 +45,10 @@ class LogReader:
         self.size = size
         self._read = read
         self.tile: Callable[[int, int], Sequence[bytes]] = lru_cache(_TILES_KEPT)(self._tile)
+        # Of a tile its hashes, and all that stands above them within it.
+        self._rows: Callable[[int, int], Sequence[Sequence[bytes]]] = lru_cache(_TILES_KEPT)(
+            lambda level, index: rows_above(self.tile(level, index))
+        )
 
     def bundle(self, index: int) -> tuple[bytes, ...]:
         """Return the entries of a bundle.
@@ -69,7 +82,7 @@ class LogReader:
         Raises:
             ProofError: A tile is not there, or not of its width.
         """
-        return nodes_in(self.tile)(level, index)
+        return nodes_in(self._rows)(level, index)
 
     def _tile(self, level: int, index: int) -> Sequence[bytes]:
         tile = self._of(level, index)

@@ -34,5 +34,7 @@ def test_demo_archives_everything_once(tmp_path: Path) -> None:
     with closing(sqlite3.connect(demo / "server" / "catalogue.sqlite")) as catalogue:
         recorders = catalogue.execute("SELECT DISTINCT recorder FROM manifests ORDER BY 1")
         assert [name for (name,) in recorders] == ["R-0001", "R-0002", "R-0003"]
+        dock_says = (demo / "archive/custody/watched").iterdir()
+        assert [path.name for path in dock_says] == ["dock-01"]
         alerts = catalogue.execute("SELECT facts, recorder FROM alerts WHERE bay = 4").fetchall()
     assert [(json.loads(facts)["serial"], name) for facts, name in alerts] == [("9999999", None)]

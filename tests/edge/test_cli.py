@@ -12,10 +12,13 @@ import pytest
 
 from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.control_socket import Snapshot, serve_control
+from edge_agent.adapters.instance_lock import hold_lock
+from edge_agent.adapters.journal import Journal
 from protocol.identifiers import BayNumber
 from protocol.messages import BayMessage, BayState, DockStatus
+from tests.simulators.custody_entries import CustodyEntries
 from tests.simulators.edge_site import EdgeSite, lay_out_edge_site
-from tests.simulators.sealed_manifests import DOCK, NOW
+from tests.simulators.sealed_manifests import ARCHIVE_KEY, DOCK, NOW
 
 pytestmark = pytest.mark.processes
 
@@ -68,6 +71,35 @@ async def test_the_version_is_told() -> None:
     done = await edge_agent("--version")
 
     assert (done.returncode, done.stdout.split()[0]) == (0, "edge-agent")
+
+
+async def test_what_a_dock_saw_of_the_log(site: EdgeSite) -> None:
+    """Nothing yet; then a checkpoint, which it lets go of when it is told to, with an alert."""
+    asked = ("custody", "--config", str(site.config))
+    journal = site.root / "journal.sqlite"
+    nothing = await edge_agent(*asked)
+    assert (nothing.returncode, "nothing" in nothing.stdout) == (0, True)
+    entries = CustodyEntries(ARCHIVE_KEY)
+    async with Journal.open(journal) as opened:
+        await opened.connection.execute(
+            "INSERT INTO watched_log (only, note, contradiction) VALUES (1, ?, ?)",
+            (entries.note(), b"another note"),
+        )
+        await opened.connection.commit()
+
+    shown = await edge_agent(*asked)
+    forgotten = await edge_agent(*asked, "--begin-anew")
+    after = await edge_agent(*asked)
+
+    assert shown.returncode == 3
+    assert entries.note().decode() in shown.stdout
+    assert "another note" in shown.stdout
+    assert (forgotten.returncode, after.returncode) == (0, 0)
+    assert after.stdout == nothing.stdout
+    with hold_lock(journal):
+        busy = await edge_agent(*asked)
+    assert busy.returncode not in {0, 3}
+    assert "E-CTL-503" in busy.stderr
 
 
 async def test_a_wrong_command_line_is_2() -> None:

@@ -69,6 +69,7 @@ def manifests(
         officer=None,
         clock=ClockFacts(dock_time=DOCKED_AT, timezone=ZONE.key),
         isolation=Isolation.NOT_ENFORCED,
+        log=None,
         evidence_level=L2,
         agent="bayward-test",
         docked_at=DOCKED_AT,

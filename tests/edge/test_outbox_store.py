@@ -222,7 +222,7 @@ async def test_a_refusal_without_a_name_is_found_by_its_bytes(site: Site) -> Non
 async def test_a_false_receipt_frees_nothing(site: Site) -> None:
     """A receipt that does not fit is kept, raises an alert and changes no state."""
     first, second = await site.dockings.seal([[b"a"]], [[b"b"]])
-    wrong = site.archive.sign_receipt(first.manifest, second.payload_sha256)
+    wrong = site.archive.logged(site.archive.sign_receipt(first.manifest, second.payload_sha256))
 
     effect = await site.store.take_answer(TOPIC, wrong)
 

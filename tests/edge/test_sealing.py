@@ -59,6 +59,7 @@ def facts(*, drift_ms: int | None = None) -> DockingFacts:
         officer=None,
         clock=ClockFacts(dock_time=DOCKED_AT, timezone=ZONE.key, drift_ms=drift_ms),
         isolation=Isolation.NOT_ENFORCED,
+        log=None,
         evidence_level=EvidenceLevel.L2,
         agent="bayward-test",
         docked_at=DOCKED_AT,

@@ -227,7 +227,8 @@ async def test_a_forged_receipt_moves_nothing(dock: Dock, service: ArchiveServic
     async with dock.online():
         await service.until(lambda heard: len(heard.manifests) > 1)
         await service.answer(sign_statement(receipt, Statement.RECEIPT, DOCK_KEY))
-        await service.answer(service.archive.sign_receipt(first.manifest, second.payload_sha256))
+        wrong = service.archive.sign_receipt(first.manifest, second.payload_sha256)
+        await service.answer(service.archive.logged(wrong))
         await service.until(lambda heard: len(heard.alerts) > 1)
 
     assert {alert.code for alert in service.heard.alerts} == {"F-RCP-001", "F-RCP-002"}

@@ -89,9 +89,9 @@ class Station:
     folder: Path
     machine: Machine = field(init=False)
 
-    def power_on(self) -> Machine:
-        """Boot; whoever calls it switches it off."""
-        self._start(saved=None)
+    def power_on(self, *, wire: Path | None = None) -> Machine:
+        """Boot, perhaps at a *wire*; whoever calls it switches it off."""
+        self._start(saved=None, wire=wire)
         self.machine.sh("mkdir -p /media/bundles; mount -o ro /dev/vdb /media/bundles")
         return self.machine
 
@@ -100,9 +100,11 @@ class Station:
         self._start(saved=saved)
         return self.machine
 
-    def _start(self, *, saved: Path | None) -> None:
+    def _start(self, *, saved: Path | None, wire: Path | None = None) -> None:
         disks = [self.disk, self.bundles]
-        self.machine = Machine(self.boot, self.folder, disks=disks, shares=False, saved=saved)
+        self.machine = Machine(
+            self.boot, self.folder, disks=disks, shares=False, saved=saved, wire=wire
+        )
 
     def do(self, script: str, *, version: str) -> str:
         """Run commands of docs/operations.md beside a version's bundle; return what was said."""

@@ -74,6 +74,24 @@ class _Lines:
         self._socket.close()
 
 
+def _wire(frames: Path) -> tuple[str, ...]:
+    return (
+        *("-netdev", "hubport,id=lan,hubid=2"),
+        *("-device", "virtio-net-pci,netdev=lan"),
+        *("-object", f"filter-dump,id=frames,netdev=lan,file={frames}"),
+    )
+
+
+def frames_on(wire: Path) -> list[bytes]:
+    """Return the frames that were written down of a wire (libpcap's format)."""
+    written, at, found = wire.read_bytes(), 24, list[bytes]()
+    while at + 16 <= len(written):
+        begin, length = at + 16, int.from_bytes(written[at + 8 : at + 12], "little")
+        found.append(written[begin : begin + length])
+        at = begin + length
+    return found
+
+
 def _drives(disks: Sequence[Path]) -> list[str]:
     return [
         word
@@ -96,6 +114,7 @@ class Machine:
         disks: Sequence[Path] = (),
         shares: bool = True,
         saved: Path | None = None,
+        wire: Path | None = None,
     ) -> None:
         """Boot, or go on from where another one was saved.
 
@@ -103,8 +122,10 @@ class Machine:
             boot: What QEMU boots.
             folder: For sockets and logs; its path is short.
             disks: Raw images that the guest has as /dev/vda and so on; they outlive it.
-            shares: Whether it may read this machine's root. It has no network in any case.
+            shares: Whether it may read this machine's root. It has no network beyond *wire*.
             saved: What `save` wrote; the disks are as they were then.
+            wire: The guest gets a network adapter, eth0, at a wire that leads nowhere; every frame
+                on it is written to this file.
         """
         self._folder = folder
         self._numbers = count(1)
@@ -116,7 +137,7 @@ class Machine:
             *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"),
             *("-m", "3072", "-display", "none", "-nodefaults", "-no-reboot"),
             *("-kernel", str(boot.kernel), "-initrd", str(boot.initrd)),
-            *("-append", "console=ttyS0 panic=-1 quiet mitigations=off"),
+            *("-append", "console=ttyS0 panic=-1 quiet mitigations=off net.ifnames=0"),
             *("-serial", f"file:{self.console}"),
             *("-qmp", f"unix:{qmp},server=on,wait=off"),
             *(_SHARE if shares else ()),
@@ -126,6 +147,7 @@ class Machine:
             *("-device", "qemu-xhci,id=usb,p2=10,p3=10"),
             # What a network adapter may be plugged into: a switch that leads nowhere.
             *("-netdev", "hubport,id=rogue,hubid=1"),
+            *(() if wire is None else _wire(wire)),
             *_drives(disks),
             *(("-incoming", f"exec:cat {shlex.quote(str(saved))}") if saved else ()),
         ]

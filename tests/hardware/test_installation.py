@@ -1,5 +1,6 @@
 """From a bare Debian without network to a working station, and what becomes of it."""
 
+import ipaddress
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from tests.hardware.installed import (
     usb_key,
 )
 from tests.hardware.kernel import disk_boot_files
+from tests.hardware.machine import Machine, frames_on
 from tests.hardware.operations import commands
 from tests.hardware.recorders import UsbRecorder, names_on, recorder
 
@@ -30,6 +32,7 @@ MIB = 1 << 20
 KEY_PORT = "8"
 BAYS_TOML = '[[bays]]\nnumber = 1\nsource = "usb"\nports = ["1-1", "2-1"]\n'
 MOST_IDLE_BYTES = 80_000_000
+INTERNET = "203.0.113.9"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +304,7 @@ def test_recorders_are_erased(made: Made, station: Station, tmp_path: Path) -> N
 def test_the_no_internet_rule(made: Made, station: Station, tmp_path: Path) -> None:
     """Set up as docs/no-internet.md says, it holds, and a recorder is read.
 
-    A network adapter at USB is refused.
+    A network adapter at USB is refused. From the first moment of a boot on, nothing gets out.
     """
     station.until_active()
     machine = station.machine
@@ -324,19 +327,50 @@ def test_the_no_internet_rule(made: Made, station: Station, tmp_path: Path) -> N
     elsewhere = machine.run(
         "sh", "-c", f"nsenter -t {pid} -m sh -c 'echo 1 >/sys/kernel/mm/ksm/run'"
     )
+    _plan_to_leak(machine)
     machine.switch_off()
-    station.power_on()
+    station.power_on(wire=tmp_path / "guarded.pcap")
     station.until_active(("edge-guard", *AGENTS))
-    order = station.machine.sh(
-        "nft list table inet bayward_guard; systemctl show -P Before edge-guard"
-    )
+    station.machine.until("edge-guard status | grep 'route'")
+    loaded = station.machine.sh("nft list table inet bayward_guard")
+    station.machine.sh("systemctl mask edge-guard")
+    station.machine.switch_off()
+    station.power_on(wire=tmp_path / "unguarded.pcap")
+    station.machine.sh("sleep 2")
+    station.machine.switch_off()
 
     assert held.startswith("holding")
     assert refused == ["0", "lo"]
     assert elsewhere.status != 0
     _assert_archived(station, made.recorders[0])
-    assert "policy drop" in order
-    assert "network-pre.target" in order
+    assert "policy drop" in loaded
+    assert _leaked(tmp_path / "unguarded.pcap") > 0, "what is counted is sent"
+    assert _leaked(tmp_path / "guarded.pcap") == 0, "not one, from the first moment of the boot"
+    assert frames_on(tmp_path / "guarded.pcap"), "the wire was there"
+
+
+def _plan_to_leak(machine: Machine) -> None:
+    """Have the next boots send to the internet as soon as there is a network, and go on with it.
+
+    A gateway is configured, as a technician might, and somebody knows where it is.
+    """
+    machine.sh(
+        "cat >/etc/systemd/network/eth0.network <<'END'\n"
+        "[Match]\nName=eth0\n[Network]\nAddress=192.168.10.9/24\nGateway=192.168.10.1\n"
+        "[Neighbor]\nAddress=192.168.10.1\nLinkLayerAddress=02:00:00:00:00:01\nEND\n"
+        "cat >/etc/systemd/system/leak.service <<'END'\n"
+        "[Unit]\nDefaultDependencies=no\nAfter=local-fs.target\n[Service]\n"
+        "ExecStart=/bin/bash -c"
+        f" 'while :; do echo leak >/dev/udp/{INTERNET}/53; sleep 0.05; done'\n"
+        "[Install]\nWantedBy=sysinit.target\nEND\n"
+        "systemctl enable systemd-networkd leak"
+    )
+
+
+def _leaked(wire: Path) -> int:
+    """Return how many packets to the internet were on a wire: Ethernet, then IPv4's destination."""
+    wanted = ipaddress.IPv4Address(INTERNET).packed
+    return sum(frame[12:14] == b"\x08\x00" and frame[30:34] == wanted for frame in frames_on(wire))
 
 
 @pytest.mark.beyond_ci

@@ -268,10 +268,10 @@ class OutboxLife(RuleBasedStateMachine):
             case "type":
                 return sign_statement(receipt, Statement.ADMISSION, ARCHIVE_KEY)
             case "digest":
-                return self.archive.sign_receipt(sealed.manifest, "f" * 64)
+                return self.archive.logged(self.archive.sign_receipt(sealed.manifest, "f" * 64))
             case "bags":
                 short = msgspec.structs.replace(receipt, bags=receipt.bags[1:])
-                return sign_statement(short, Statement.RECEIPT, ARCHIVE_KEY)
+                return self.archive.logged(sign_statement(short, Statement.RECEIPT, ARCHIVE_KEY))
             case _:
                 return true[:-1]
 

@@ -16,6 +16,7 @@ from protocol.tiles import (
     parse_bundle,
     parse_path,
     parse_tile,
+    rows_above,
     tiles_of,
 )
 
@@ -123,7 +124,11 @@ def test_a_growing_log_has_the_right_root_and_files(sizes: list[int]) -> None:
         tile = Tile(level=level, index=index, width=width)
         return parse_tile(files[tile.path], width=width)
 
-    assert root(size, edge.nodes) == root(size, nodes_in(read_tile)) == root(size, _nodes)
+    assert (
+        root(size, edge.nodes)
+        == root(size, nodes_in(lambda *tile: rows_above(read_tile(*tile))))
+        == root(size, _nodes)
+    )
     entries = [
         entry
         for tile in tiles_of(size)
@@ -181,7 +186,7 @@ def test_no_file_makes_it_stumble(untrusted: bytes, width: int) -> None:
 
 def test_a_tile_that_is_cut_gives_no_node() -> None:
     """It is told, and not folded over what is left."""
-    node = nodes_in(lambda _level, _index: [leaf_hash(b"")] * 3)
+    node = nodes_in(lambda _level, _index: rows_above([leaf_hash(b"")] * 3))
     assert node(1, 0)
     with pytest.raises(ProofError, match="too early"):
         node(2, 0)

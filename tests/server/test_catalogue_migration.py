@@ -94,13 +94,18 @@ def test_migrating_again_changes_nothing(connection: Connection) -> None:
     assert connection.execute(text("SELECT head_sequence FROM docks")).scalar_one() == 7
 
 
-def test_a_catalogue_without_a_custody_log_gets_one(connection: Connection) -> None:
-    """What the release before kept is all there, and the log begins empty."""
+def _upgrade(connection: Connection, revision: str) -> None:
+    """Make a catalogue as an earlier release left it."""
     with as_file(files("server_agent.catalogue") / "migrations") as scripts:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(scripts).replace("%", "%%"))
         config.set_main_option("path_separator", "os")
-        command.upgrade(config, "0001")
+        command.upgrade(config, revision)
+
+
+def test_a_catalogue_without_a_custody_log_gets_one(connection: Connection) -> None:
+    """What the release before kept is all there, and the log begins empty."""
+    _upgrade(connection, "0001")
     connection.execute(
         text("INSERT INTO docks (dock, head_sequence, head_sha256) VALUES ('dock-01', 7, 'ab')")
     )
@@ -111,6 +116,31 @@ def test_a_catalogue_without_a_custody_log_gets_one(connection: Connection) -> N
     assert connection.execute(text("SELECT head_sequence FROM docks")).scalar_one() == 7
     assert connection.execute(text("SELECT count(*) FROM custody_entries")).scalar_one() == 0
     assert connection.execute(text("SELECT count(*) FROM custody_checkpoint")).scalar_one() == 0
+
+
+def test_entries_of_receipts_are_found_after_the_migration(connection: Connection) -> None:
+    """Of the release before: each receipt's entry is named, and no other."""
+    _upgrade(connection, "custody_log")
+    receipts = {5: "01a207be-9420-7315-926a-a37e007be06d", 9_000: "r2"}
+    rows = [
+        {"number": number, "entry": b'{"event":"bag-archived","receipt_id":"no"}'}
+        for number in range(9_001)
+    ]
+    for number, receipt_id in receipts.items():
+        rows[number]["entry"] = b'{"event":"receipt-issued","receipt_id":"%s"}' % (
+            receipt_id.encode()
+        )
+    connection.execute(
+        text("INSERT INTO custody_entries (entry_index, entry) VALUES (:number, :entry)"), rows
+    )
+    connection.commit()
+
+    migrate(connection)
+
+    named = connection.execute(
+        text("SELECT entry_index, receipt_id FROM custody_entries WHERE receipt_id IS NOT NULL")
+    ).all()
+    assert dict(named) == receipts
 
 
 def test_a_newer_catalogue_is_refused(connection: Connection) -> None:

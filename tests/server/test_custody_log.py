@@ -8,9 +8,12 @@ from typing import Final
 import pytest
 
 from protocol.checkpoint import Checkpoint, sign_checkpoint
+from protocol.envelope import sign_statement
 from protocol.identifiers import DockId
+from protocol.log_proofs import parse_logged_receipt
 from protocol.tiles import CHECKPOINT
-from scripts.samples import signing_key
+from protocol.versions import Statement
+from scripts.samples import chain, receipt, signing_key
 from server_agent.errors import LogChangedError, LogError, LogKeyError
 from server_agent.signing import Answer
 from tests.simulators.custody_site import (
@@ -22,7 +25,11 @@ from tests.simulators.custody_site import (
 
 # More than a tile, and a partial one behind it.
 ENTRIES: Final = [b'{"event":"of a test","number":%d}' % number for number in range(300)]
-RECEIPT: Final = Answer(dock=DockId("dock-01"), envelope=b"receipt", needs_checkpoint=True)
+RECEIPT: Final = Answer(
+    dock=DockId("dock-01"),
+    envelope=sign_statement(receipt(chain()[0]), Statement.RECEIPT, KEY),
+    needs_checkpoint=True,
+)
 ADMISSION: Final = Answer(dock=DockId("dock-01"), envelope=b"admission")
 
 
@@ -72,8 +79,10 @@ async def test_a_receipt_waits_for_its_checkpoint(site: CustodySite) -> None:
 
     assert await log.covered([ADMISSION]) == [ADMISSION]
     assert site.logged() == []
-    assert await log.covered([ADMISSION, RECEIPT]) == [ADMISSION, RECEIPT]
-    assert site.logged() == ENTRIES[:1]
+    admission, proved = await log.covered([ADMISSION, RECEIPT])
+    assert admission == ADMISSION
+    assert parse_logged_receipt(proved.envelope).receipt.encode() == RECEIPT.envelope
+    assert site.logged()[:-1] == ENTRIES[:1]
 
 
 async def test_a_damaged_log_sends_no_receipt(signed: CustodySite) -> None:

@@ -13,9 +13,11 @@ from typing import Any, Final
 
 import pytest
 
+from protocol.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from protocol.custody import BagArchived, LogEntry, ManifestAdmitted, ReceiptIssued, parse_entry
 from protocol.envelope import take_apart
 from protocol.receipt import Receipt
+from runtime.keys import load_signing_key
 from server_agent.adapters.log_files import LogFiles
 from server_agent.cli import main
 from tests.simulators.archive_site import DOCK, ArchiveSite, lay_out_site
@@ -212,6 +214,28 @@ def test_another_history_is_found_by_a_kept_checkpoint(
     assert archived.run("verify", "--earlier", str(kept)) == 1
 
     assert "another history" in capsys.readouterr().out
+
+
+def test_what_docks_saw_is_part_of_the_check(
+    archived: Archived, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A log that does not begin with what a dock cosigned is bad, for both checkers."""
+    key = load_signing_key(archived.site.signing["archive"].key)
+    files = LogFiles(archived.log)
+    note = files.read_checkpoint()
+    assert note is not None
+    true = open_checkpoint(note, key.public)
+    files.put_watched(DOCK, note)
+    assert archived.run("verify") == 0
+    assert _ask_the_checker(archived, archived.log).returncode == 0
+    capsys.readouterr()
+
+    for size, root in ((7, true.root), (8, bytes(32)), (9, true.root)):
+        other = Checkpoint(origin=true.origin, size=size, root=root)
+        files.put_watched(DOCK, sign_checkpoint(other, key))
+        assert archived.run("verify") == 1
+        assert f"BAD  watched/{DOCK}: " in capsys.readouterr().out
+        assert "a dock saw another log" in _ask_the_checker(archived, archived.log).stderr
 
 
 def test_what_is_wrong_is_told(archived: Archived, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ from protocol.receipt import (
 )
 from protocol.registry import Registry
 from protocol.versions import Statement
+from tests.simulators.custody_entries import CustodyEntries
 from tests.simulators.sealed_manifests import NOW, uuid7
 from tests.simulators.tus_archive import TusArchive
 
@@ -41,6 +42,7 @@ class Archive:
 
     Attributes:
         recorders: The serial numbers that are registered; None for all.
+        log: Its custody log.
         manifests: Taken into the chain or waiting, by number.
     """
 
@@ -56,6 +58,7 @@ class Archive:
         self._dock = dock
         self._head: ChainHead = GENESIS
         self._receipts = 0
+        self.log = CustodyEntries(key)
 
     def take_manifest(self, envelope: bytes) -> list[bytes]:
         """Return the signed answers to a manifest, as a message of its dock."""
@@ -122,6 +125,10 @@ class Archive:
         )
         return sign_statement(receipt, Statement.RECEIPT, self._key)
 
+    def logged(self, receipt: bytes) -> bytes:
+        """Return a receipt with what proves that it is in the log."""
+        return self.log.logged(receipt)
+
     def sign_registry(self, registry: Registry) -> bytes:
         """Return a registry as it is published."""
         return sign_statement(registry, Statement.REGISTRY, self._key)
@@ -142,7 +149,7 @@ class Archive:
         if not self._knows_recorder(manifest):
             return [self._refuse(held.envelope, FindingCode.UNKNOWN_RECORDER, "unknown", manifest)]
         if held.receipt is not None:
-            return [held.receipt]
+            return [self.log.logged(held.receipt)]
         in_chain = sequence <= self._head.sequence
         missing = self._missing(manifest) if in_chain else ()
         admission = Admission(
@@ -176,7 +183,7 @@ class Archive:
         if self._missing(held.manifest) or not self._knows_recorder(held.manifest):
             return []
         held.receipt = self.sign_receipt(held.manifest, held.payload_sha256)
-        return [held.receipt]
+        return [self.log.logged(held.receipt)]
 
     def _refuse(
         self, envelope: bytes, code: FindingCode, detail: str, manifest: Manifest | None = None

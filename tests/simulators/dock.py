@@ -15,11 +15,16 @@ from typing import Final
 
 import aiohttp
 
+from edge_agent.outbox.answers import split_logged
+from edge_agent.outbox.watching import Memory, look, verify_shown
 from protocol.envelope import keyring, parse_statement, take_apart
 from protocol.identifiers import DockId, ManifestId
-from protocol.keys import VerifyingKey
+from protocol.keys import SigningKey, VerifyingKey
+from protocol.log_proofs import LoggedReceipt, SeenCheckpoint
+from protocol.notes import Note, cosign_text, read_note
 from protocol.receipt import Admission, AdmissionState, Receipt, Refusal, check_receipt
 from protocol.registry import Registry
+from protocol.strict_json import encode
 from protocol.topics import REGISTRY, Channel, of_dock
 from protocol.versions import Statement, parse_payload_type
 from runtime.errors import LinkError
@@ -71,9 +76,18 @@ class Dock:
     """One connection of a dock; from `connect_dock`."""
 
     def __init__(
-        self, dock: DockId, link: Link, http: aiohttp.ClientSession, url: str, key: VerifyingKey
+        self,
+        dock: DockId,
+        link: Link,
+        http: aiohttp.ClientSession,
+        url: str,
+        key: VerifyingKey,
+        own_key: SigningKey,
     ) -> None:
         self.heard = Heard()
+        self.memory: Memory | None = None
+        self.unproved = 0
+        self._own_key = own_key
         self._dock = dock
         self._link = link
         self._http = http
@@ -135,16 +149,29 @@ class Dock:
         while (offset := await self._offset(path)) < len(content):
             await self._append(path, content[offset : offset + _SLICE_BYTES], offset)
 
+    async def cosign(self) -> None:
+        """Say what was seen of the archive's log, and that proofs shall begin there."""
+        assert self.memory is not None
+        note = read_note(self.memory.note)
+        line = cosign_text(note.text, self._dock, self._own_key, unix_s=1)
+        cosigned = Note(text=note.text, lines=(*note.lines, line)).encode().decode()
+        seen = SeenCheckpoint(note=cosigned, asks_again=self.memory.unproved_since_ms is not None)
+        await self.publish_bytes(encode(seen), channel=Channel.COSIGNATURES)
+
     async def listen(self) -> None:
         """Take in what the archive says, until the connection ends."""
         async for message in self._link.messages():
             async with self._news:
+                seen = self.memory
                 self._take_in(message.topic, message.payload)
                 self._news.notify_all()
+            if self.memory is not seen:
+                await self.cosign()
             await self._link.acknowledge(message)
 
     def _take_in(self, topic: str, payload: bytes) -> None:
-        sealed = take_apart(payload)
+        envelope, logged = split_logged(payload)
+        sealed = take_apart(envelope)
         sealed.verify(self._keys)
         if topic == REGISTRY:
             registry = parse_statement(sealed, Statement.REGISTRY, Registry)
@@ -152,7 +179,18 @@ class Dock:
             return
         kind, _ = parse_payload_type(sealed.payload_type)
         answer: Answer = parse_statement(sealed, kind, _KINDS[kind])
+        if isinstance(answer, Receipt) and not self._counts(answer, logged):
+            return  # it is asked for again
         self.heard.answers[answer.manifest_id].append(answer)
+
+    def _counts(self, receipt: Receipt, logged: LoggedReceipt | None) -> bool:
+        """Check that a receipt is in the log, and return whether the log is shown to go on."""
+        if logged is None:
+            raise NotDeliveredError("a receipt without a proof")
+        shown = verify_shown(logged, receipt, self._keys.values())
+        self.memory, counts = look(self.memory, shown, now_ms=0)
+        self.unproved += not counts
+        return counts
 
     async def _next_answer(self, claim: Claim, seen: int) -> Answer | None:
         """Return the next answer; None if it is time to ask again."""
@@ -199,7 +237,9 @@ async def connect_dock(site: ArchiveSite, dock: DockId, https_port: int) -> Asyn
     )
     connector = aiohttp.TCPConnector(ssl=tls)
     async with aiohttp.ClientSession(connector=connector) as http, open_link(settings) as link:
-        connected = Dock(dock, link, http, f"https://{HOST}:{https_port}", site.archive_key)
+        connected = Dock(
+            dock, link, http, f"https://{HOST}:{https_port}", site.archive_key, site.key(dock)
+        )
         await link.subscribe(of_dock(dock, Channel.RECEIPTS))
         await link.subscribe(REGISTRY)
         listening = asyncio.create_task(connected.listen(), name=f"{dock} listens")

@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy.engine import make_url
 
+from edge_agent.outbox.answers import split_logged
 from protocol.digest import sha256_hex
 from protocol.envelope import keyring, parse_statement, take_apart
 from protocol.identifiers import ManifestId
@@ -160,13 +161,14 @@ class IntakeBench:
         return [path for path in found if ".incoming" not in path.parts]
 
     def _hear(self, answer: Answer) -> None:
-        sealed = take_apart(answer.envelope)
+        envelope, _ = split_logged(answer.envelope)
+        sealed = take_apart(envelope)
         sealed.verify(self._keys)
         kind, _ = parse_payload_type(sealed.payload_type)
         said: Admission | Refusal | Receipt = parse_statement(sealed, kind, _KINDS[kind])
         self.last[said.manifest_id] = said
         if isinstance(said, Receipt):
-            self.receipts[said.manifest_id].append(answer.envelope)
+            self.receipts[said.manifest_id].append(envelope)
 
 
 async def _chunks(content: bytes) -> AsyncIterator[bytes]:

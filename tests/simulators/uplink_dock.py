@@ -28,7 +28,7 @@ from runtime.link import LinkSettings
 from runtime.tls import client_context
 from tests.simulators.certificates import Authority
 from tests.simulators.sealed_dockings import DockingMaker
-from tests.simulators.sealed_manifests import ARCHIVE_KEY, DOCK
+from tests.simulators.sealed_manifests import ARCHIVE_KEY, DOCK, DOCK_KEY
 from tests.simulators.tus_archive import TusArchive
 
 BAY: Final = BayNumber(1)
@@ -146,6 +146,7 @@ async def open_dock(
             registry=registry,
             receipts=receipts,
             commands=command_desk(journal, notices, clock),
+            key=DOCK_KEY,
         )
         link = LinkSettings(host="127.0.0.1", port=port, client_id=DOCK, tls=tls)
         yield Dock(
