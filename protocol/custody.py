@@ -69,7 +69,18 @@ class ReceiptIssued(Message, frozen=True, kw_only=True, tag_field="event", tag="
     payload_sha256: HexDigest
 
 
-LogEntry: TypeAlias = ManifestAdmitted | BagArchived | ReceiptIssued
+class AttestationKept(
+    Message, frozen=True, kw_only=True, tag_field="event", tag="attestation-kept"
+):
+    """A dock's attestation was taken into its chain; ``payload_sha256`` is of its exact bytes."""
+
+    at: UtcTime
+    dock: DockField
+    sequence: int
+    payload_sha256: HexDigest
+
+
+LogEntry: TypeAlias = ManifestAdmitted | BagArchived | ReceiptIssued | AttestationKept
 
 
 def parse_entry(untrusted: bytes) -> LogEntry:

@@ -56,6 +56,7 @@ class FindingCode(Enum):
     CHAIN_FORKED = "F-ADM-007"
     UNKNOWN_RECORDER = "F-ADM-008"
     MANIFEST_CONTRADICTS = "F-ADM-009"
+    CHAIN_GAP = "F-ADM-010"
     # about a receipt, at the dock
     RECEIPT_NOT_SIGNED = "F-RCP-001"
     RECEIPT_OTHER_MANIFEST = "F-RCP-002"

@@ -26,6 +26,8 @@ class Channel(Enum):
     COMMANDS = "commands"
     ANSWERS = "answers"
     COSIGNATURES = "cosignatures"
+    ATTESTATIONS = "attestations"
+    ATTESTED = "attested"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ class Statement(Enum):
     REGISTRY = "registry"
     COMMAND = "command"
     ATTESTATION = "attestation"
+    ATTESTED = "attested"
 
 
 READ_VERSIONS: Final[dict[Statement, frozenset[int]]] = dict.fromkeys(Statement, frozenset({1}))

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from protocol.attestation import Attestation, Occasion
+from protocol.attested import Attested
 from protocol.chain import GENESIS, ChainHead
 from protocol.commands import Command, CommandVerb
 from protocol.digest import Digests, sha256_hex
@@ -255,3 +257,26 @@ def chain() -> tuple[Manifest, Manifest, Manifest]:
     second = full_manifest(ChainHead(sequence=1, payload_sha256=sha256_hex(encode(first))))
     third = manifest(ChainHead(sequence=2, payload_sha256=sha256_hex(encode(second))))
     return first, second, third
+
+
+def attestation(head: ChainHead = GENESIS, **facts: Any) -> Attestation:
+    """Return what a dock signs about the no-internet rule after *head*."""
+    known: dict[str, Any] = {
+        "dock": DOCK,
+        "sequence": head.sequence + 1,
+        "previous_sha256": head.payload_sha256,
+        "made_at": TIME,
+        "occasion": Occasion.DAILY,
+        "isolation": Isolation.HOLDING,
+        "since": TIME - timedelta(days=3),
+        "enforced": True,
+        "agent": "edge-agent 0.1.0",
+    }
+    return Attestation(**(known | facts))
+
+
+def attested(head: ChainHead) -> Attested:
+    """Return what the archive answers when the chain ends in *head*."""
+    return Attested(
+        dock=DOCK, sequence=head.sequence, payload_sha256=head.payload_sha256, answered_at=TIME
+    )

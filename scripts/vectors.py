@@ -19,6 +19,7 @@ import msgspec
 
 from protocol import messages
 from protocol.attestation import Attestation
+from protocol.attested import Attested
 from protocol.chain import GENESIS, ChainHead
 from protocol.commands import Command, CommandAnswer
 from protocol.digest import sha256_hex
@@ -45,6 +46,8 @@ from scripts.samples import (
     DOCK,
     OTHER_DOCK,
     TIME,
+    attestation,
+    attested,
     chain,
     command,
     manifest,
@@ -71,6 +74,7 @@ _SCHEMA_TYPES: Final[tuple[type[msgspec.Struct], ...]] = (
     Command,
     CommandAnswer,
     Attestation,
+    Attested,
     messages.DockStatus,
     messages.BayMessage,
     messages.DoctorReport,
@@ -116,6 +120,10 @@ def good_vectors() -> Iterator[tuple[str, bytes]]:
     yield "good/receipt-1.dsse.json", sign_statement(receipt(first), Statement.RECEIPT, archive)
     yield "good/registry.dsse.json", sign_statement(registry(), Statement.REGISTRY, archive)
     yield "good/command.dsse.json", sign_statement(command(), Statement.COMMAND, archive)
+    attests = attestation()
+    head = ChainHead(sequence=1, payload_sha256=sha256_hex(encode(attests)))
+    yield "good/attestation-1.dsse.json", sign_statement(attests, Statement.ATTESTATION, dock)
+    yield "good/attested.dsse.json", sign_statement(attested(head), Statement.ATTESTED, archive)
     yield (
         "good/keys.json",
         _json({name: public_key(name).hex() for name in (DOCK, OTHER_DOCK, "archive")}),
@@ -170,6 +178,21 @@ def admission_vectors() -> Iterator[tuple[str, bytes]]:
         }
         yield f"{code.value}/case.json", _json(case)
         yield f"{code.value}/{case['message']}", message
+
+
+def attestation_vectors() -> Iterator[tuple[str, bytes]]:
+    """Yield attestation 3 where the chain of attestations is empty."""
+    head = ChainHead(sequence=2, payload_sha256=sha256_hex(b"another attestation"))
+    gap = sign_statement(attestation(head), Statement.ATTESTATION, signing_key(DOCK))
+    case = {
+        "topic": of_dock(DOCK, Channel.ATTESTATIONS),
+        "registry": "../good/registry.dsse.json",
+        "head": None,
+        "message": "message.dsse.json",
+        "expect": FindingCode.CHAIN_GAP.value,
+    }
+    yield f"{FindingCode.CHAIN_GAP.value}/case.json", _json(case)
+    yield f"{FindingCode.CHAIN_GAP.value}/{case['message']}", gap
 
 
 def receipt_vectors() -> Iterator[tuple[str, bytes]]:
@@ -305,6 +328,7 @@ def everything() -> Iterator[tuple[Path, bytes]]:
     sources: tuple[Callable[[], Iterator[tuple[str, bytes]]], ...] = (
         good_vectors,
         admission_vectors,
+        attestation_vectors,
         receipt_vectors,
         attack_vectors,
         volume_vectors,

@@ -5,7 +5,7 @@ import contextlib
 import os
 import pwd
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -33,6 +33,7 @@ from server_agent.alarms import Alarms
 from server_agent.archive.layout import CUSTODY
 from server_agent.archiving import Archiver
 from server_agent.arrivals import Arrivals
+from server_agent.attesting import AttestationIntake, is_attestation
 from server_agent.catalogue.book import Received
 from server_agent.commanding import CommandOffice
 from server_agent.config import ServerConfig, Signing
@@ -40,7 +41,7 @@ from server_agent.custody import CustodyLog
 from server_agent.errors import RegistryFileError, ServerError, SigningKeyError
 from server_agent.intake.offsets import UploadFault
 from server_agent.registering import InForce, issue_registry
-from server_agent.signing import Signer
+from server_agent.signing import Answer, Signer
 
 _SWEEP_S: Final = 300.0
 # How many messages the broker may have on their way to us: of the largest, they are 256 MiB.
@@ -78,9 +79,10 @@ class Server:
             matched=matched.put_nowait,
             custody=self.custody,
         )
+        self.attesting = AttestationIntake(store, signer=signer, custody=self.custody)
         self.link = IntakeLink(
             _link_settings(config),
-            take=self.admitter.take,
+            take=self._take,
             registry=lambda: self._in_force.envelope,
             answered=self._command_answered,
             watched=self._take_watched,
@@ -117,6 +119,15 @@ class Server:
     def registry_version(self) -> int:
         """Which registry is in force."""
         return self._in_force.version
+
+    async def _take(self, messages: Sequence[Received]) -> list[Answer]:
+        """Take in a batch; all of it comes again if a part of it fails, which changes nothing."""
+        attestations = [one for one in messages if is_attestation(one)]
+        others = [one for one in messages if not is_attestation(one)]
+        answers = await self.admitter.take(others) if others else []
+        if attestations:
+            answers += await self.attesting.take(attestations, self._in_force.site)
+        return answers
 
     def _command_answered(self, answer: CommandAnswer) -> None:
         self.commands.answered(answer)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from protocol.attested import Attested
 from protocol.commands import Command
 from protocol.custody import SALT_BYTES
 from protocol.envelope import sign_statement
@@ -67,10 +68,19 @@ class Signer:
         envelope = sign_statement(command, Statement.COMMAND, self.key)
         return Answer(dock=command.dock, envelope=envelope, channel=Channel.COMMANDS)
 
-    def alert(self, code: str, text: str, facts: Mapping[str, str]) -> Row:
-        """Return the row of an alert that the archive raises itself, now."""
+    def attested(self, attested: Attested) -> Answer:
+        """Return *attested* signed, for its dock."""
+        envelope = sign_statement(attested, Statement.ATTESTED, self.key)
+        return Answer(dock=attested.dock, envelope=envelope, channel=Channel.ATTESTED)
+
+    def alert(
+        self, code: str, text: str, facts: Mapping[str, str], *, dock: DockId | None = None
+    ) -> Row:
+        """Return the row of an alert that the archive raises itself, now; about *dock*, if any."""
         now_utc = self.clock()
         alert_id = mint_uuid7(
             unix_ms=statements.unix_ms(now_utc), entropy=self.entropy(_ENTROPY_BYTES)
         )
-        return own_alert_row(alert_id=alert_id, code=code, text=text, facts=facts, now_utc=now_utc)
+        return own_alert_row(
+            alert_id=alert_id, code=code, text=text, facts=facts, now_utc=now_utc, dock=dock
+        )

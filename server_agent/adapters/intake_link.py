@@ -34,6 +34,7 @@ CLIENT_ID: Final = "bayward-archive"
 
 _MANIFESTS: Final = of_all_docks(Channel.MANIFESTS)
 _ALERTS: Final = of_all_docks(Channel.ALERTS)
+_ATTESTATIONS: Final = of_all_docks(Channel.ATTESTATIONS)
 _STATUS: Final = of_all_docks(Channel.STATUS)
 _ANSWERS: Final = of_all_docks(Channel.ANSWERS)
 _COSIGNATURES: Final = of_all_docks(Channel.COSIGNATURES)
@@ -106,7 +107,14 @@ class IntakeLink:
 
     async def _serve(self, link: Link) -> None:
         arrived: asyncio.Queue[Message] = asyncio.Queue()
-        for topic in (_MANIFESTS, _ALERTS, _STATUS, _ANSWERS, _COSIGNATURES):
+        for topic in (
+            _MANIFESTS,
+            _ALERTS,
+            _ATTESTATIONS,
+            _STATUS,
+            _ANSWERS,
+            _COSIGNATURES,
+        ):
             await link.subscribe(topic)
         self._registry_changed.set()
         async with asyncio.TaskGroup() as tasks:

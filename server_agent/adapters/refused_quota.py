@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from server_agent.catalogue.rows import Row
 from server_agent.catalogue.tables import refused_messages
 
-# Of one topic, and there are two of each dock; each row counts as some KiB, however short.
+# Of one topic, and there are three of each dock; each row counts as some KiB, however short.
 QUOTA_BYTES: Final = 64 * 1024 * 1024
 FIRST_BYTES: Final = 4 * 1024
 # Stands for all messages of a topic that were refused for one reason and are only counted.

@@ -27,6 +27,7 @@ _DOCK_WRITES: Final = (
     Channel.DOCTOR,
     Channel.ANSWERS,
     Channel.COSIGNATURES,
+    Channel.ATTESTATIONS,
     Channel.MANIFESTS,
 )
 
@@ -133,6 +134,7 @@ def acl() -> str:
         *(f"pattern write {dock}/{topic}" for topic in _dock_writes()),
         f"pattern read {dock}/{Channel.RECEIPTS.value}",
         f"pattern read {dock}/{Channel.COMMANDS.value}",
+        f"pattern read {dock}/{Channel.ATTESTED.value}",
         "# mosquitto warns that the next line names nobody; everybody is meant.",
         f"pattern read {SITE}",
         "",
@@ -141,6 +143,7 @@ def acl() -> str:
         f"topic read {DOCKS}/#",
         f"topic write {DOCKS}/+/{Channel.RECEIPTS.value}",
         f"topic write {DOCKS}/+/{Channel.COMMANDS.value}",
+        f"topic write {DOCKS}/+/{Channel.ATTESTED.value}",
         f"topic write {SITE}",
         "",
         f"user {CONSOLE}",

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 from protocol.digest import sha256_hex
+from protocol.identifiers import DockId
 from protocol.manifest import Manifest
 from protocol.messages import Alert
 from protocol.receipt import ArchivedBag
@@ -190,12 +191,18 @@ def alert_row(alert: Alert, *, received_at: datetime) -> Row:
 
 
 def own_alert_row(
-    *, alert_id: str, code: str, text: str, facts: Mapping[str, str], now_utc: datetime
+    *,
+    alert_id: str,
+    code: str,
+    text: str,
+    facts: Mapping[str, str],
+    now_utc: datetime,
+    dock: DockId | None,
 ) -> Row:
-    """Return the row of an alert that the archive raises itself: it names no dock."""
+    """Return the row of an alert that the archive raises itself, about *dock* or about itself."""
     return {
         "alert_id": alert_id,
-        "dock": None,
+        "dock": dock,
         "bay": None,
         "recorder": None,
         "code": code,

@@ -173,7 +173,8 @@ refused_messages: Final = Table(
     UniqueConstraint("sha256", "topic", "code"),
 )
 
-# Alerts of docks and of the archive itself (dock null), open until somebody closes them by name.
+# Alerts of docks and of the archive itself, about a dock or (dock null) about itself.
+# over_at: when what it was about had passed by itself.
 alerts: Final = Table(
     "alerts",
     metadata,
@@ -186,7 +187,24 @@ alerts: Final = Table(
     Column("facts", JSON, nullable=False),
     Column("raised_at", Utc, nullable=False),
     Column("received_at", Utc, nullable=False),
+    Column("over_at", Utc),
     Index("ix_alerts_raised", "raised_at"),
+)
+
+# What docks signed about the no-internet rule, byte for byte: of each dock a chain from 1 on,
+# without gaps. made_at is by the dock's clock; occasion and isolation as protocol.attestation has.
+attestations: Final = Table(
+    "attestations",
+    metadata,
+    Column("dock", String(32), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("payload_sha256", String(64), nullable=False),
+    Column("key_id", String(64), nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("made_at", Utc, nullable=False),
+    Column("received_at", Utc, nullable=False),
+    Column("occasion", String(16), nullable=False),
+    Column("isolation", String(16), nullable=False),
 )
 
 # Every registry that was issued, as it was signed.

@@ -276,6 +276,7 @@ _FINDINGS: Final[Mapping[FindingCode, str]] = MappingProxyType(
         FindingCode.CHAIN_FORKED: N_("A dock signed two histories: this is an incident"),
         FindingCode.UNKNOWN_RECORDER: N_("The recorder is not registered"),
         FindingCode.MANIFEST_CONTRADICTS: N_("A manifest contradicts itself: report it"),
+        FindingCode.CHAIN_GAP: N_("An attestation came, and one before it has not"),
         FindingCode.RECEIPT_NOT_SIGNED: N_(
             "A receipt is not signed by the archive: this is an incident"
         ),
@@ -405,6 +406,8 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-ADM-101": N_("A manifest in the catalogue can no longer be read: report it"),
         "E-ADM-102": N_("A bag waits: the certificate of the dock's old key is missing"),
         "E-ADM-103": N_("A message could not be taken in and is kept: report it"),
+        "E-ATT-101": N_("A dock attested two histories: this is an incident"),
+        "E-ATT-102": N_("Attestations of a dock are missing: it is asked for them"),
         "E-ARC-101": N_("Files of a bag, read back, are not what was written"),
         "E-ARC-102": N_("Something else stands where a bag belongs: this is an incident"),
         "E-ARC-103": N_("The description of a bag, read back, is not what was written"),

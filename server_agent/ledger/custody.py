@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from protocol.custody import (
+    AttestationKept,
     BagArchived,
     LogEntry,
     ManifestAdmitted,
@@ -17,6 +18,7 @@ from protocol.identifiers import ManifestId, ReceiptId, RecordingId
 from protocol.receipt import Receipt
 from protocol.strict_json import encode
 from protocol.versions import Statement
+from server_agent.intake.attestations import Witness
 from server_agent.intake.checks import Claim
 
 
@@ -85,6 +87,18 @@ def log_receipt(envelope: bytes, *, now_utc: datetime) -> Logged:
         payload_sha256=sha256_hex(sealed.payload),
     )
     return Logged(entry=encode(entry), receipt_id=receipt.receipt_id)
+
+
+def log_attestation(witness: Witness, *, now_utc: datetime) -> Logged:
+    """Return the entry of an attestation that is taken into its dock's chain."""
+    return _public(
+        AttestationKept(
+            at=now_utc,
+            dock=witness.dock,
+            sequence=witness.attestation.sequence,
+            payload_sha256=witness.payload_sha256,
+        )
+    )
 
 
 def _public(entry: LogEntry) -> Logged:

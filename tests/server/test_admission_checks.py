@@ -59,7 +59,7 @@ REGISTRY = Registry(
     ),
 )
 SITE = KnownSite.of(REGISTRY)
-CASES = sorted(VECTORS.glob("F-ADM-*"))
+CASES = sorted(VECTORS.glob("F-ADM-00*"))
 
 
 def admit(

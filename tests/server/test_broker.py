@@ -189,7 +189,9 @@ async def test_broker_as_debians_user(debians: Site) -> None:
         assert not await refused(dock, f"{OF_DOCK}/status")
 
 
-@pytest.mark.parametrize("word", ["status", "bays/7", "metrics", "alerts", "manifests"])
+@pytest.mark.parametrize(
+    "word", ["status", "bays/7", "metrics", "alerts", "attestations", "manifests"]
+)
 async def test_dock_writes_its_own_topics(site: Site, word: str) -> None:
     """A dock writes each of its topics, and the archive reads them all."""
     async with site.link("archive") as archive, site.link(DOCK) as dock:
@@ -207,7 +209,10 @@ async def test_dock_writes_its_own_topics(site: Site, word: str) -> None:
         *(f"{OF_OTHER}/{word}" for word in ("status", "bays/1", "metrics", "alerts", "manifests")),
         *(
             f"{OF_DOCK}/{word}"
-            for word in ("receipts", "commands", "bays/0", "bays/100", "bays", "x", "bays/1/x")
+            for word in (
+                *("receipts", "commands", "attested"),
+                *("bays/0", "bays/100", "bays", "x", "bays/1/x"),
+            )
         ),
         *(SITE, "bayward/v1/site", "bayward/v1/docks", "x", "$SYS/broker/x"),
     ],
@@ -232,19 +237,29 @@ async def test_dock_hears_only_what_is_for_it(site: Site) -> None:
         await dock.publish(f"{OF_DOCK}/manifests", b"its own")
         await archive.publish(f"{OF_OTHER}/receipts", b"for another")
         await archive.publish(f"{OF_OTHER}/commands", b"for another")
+        await archive.publish(f"{OF_OTHER}/attested", b"for another")
+        await archive.publish(f"{OF_DOCK}/attested", b"its attestations")
         await archive.publish(f"{OF_DOCK}/receipts", b"for it")
         await archive.publish(SITE, b"for all")
 
-        heard = [await next_message(dock) for _ in range(2)]
+        heard = [await next_message(dock) for _ in range(3)]
 
     assert [(one.topic, one.payload) for one in heard] == [
+        (f"{OF_DOCK}/attested", b"its attestations"),
         (f"{OF_DOCK}/receipts", b"for it"),
         (SITE, b"for all"),
     ]
 
 
 @pytest.mark.parametrize(
-    "topic", [f"{OF_DOCK}/receipts", f"{OF_DOCK}/commands", SITE, "bayward/v1/site/x"]
+    "topic",
+    [
+        f"{OF_DOCK}/receipts",
+        f"{OF_DOCK}/commands",
+        f"{OF_DOCK}/attested",
+        SITE,
+        "bayward/v1/site/x",
+    ],
 )
 async def test_archive_writes_receipts_and_the_site(site: Site, topic: str) -> None:
     """The archive writes every dock's receipts and what concerns the whole site."""

@@ -48,6 +48,15 @@ def described(connection: Connection) -> dict[str, Any]:
     }
 
 
+def _migrate_to(connection: Connection, revision: str) -> None:
+    """Bring a database to what a release before had."""
+    with as_file(files("server_agent.catalogue") / "migrations") as scripts:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+        config.set_main_option("path_separator", "os")
+        command.upgrade(config, revision)
+
+
 def test_migrations_make_the_tables(connection: Connection, tmp_path: Path) -> None:
     """A migrated database is what the tables' own definition would make."""
     migrate(connection)
@@ -94,18 +103,9 @@ def test_migrating_again_changes_nothing(connection: Connection) -> None:
     assert connection.execute(text("SELECT head_sequence FROM docks")).scalar_one() == 7
 
 
-def _upgrade(connection: Connection, revision: str) -> None:
-    """Make a catalogue as an earlier release left it."""
-    with as_file(files("server_agent.catalogue") / "migrations") as scripts:
-        config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", str(scripts).replace("%", "%%"))
-        config.set_main_option("path_separator", "os")
-        command.upgrade(config, revision)
-
-
 def test_a_catalogue_without_a_custody_log_gets_one(connection: Connection) -> None:
     """What the release before kept is all there, and the log begins empty."""
-    _upgrade(connection, "0001")
+    _migrate_to(connection, "0001")
     connection.execute(
         text("INSERT INTO docks (dock, head_sequence, head_sha256) VALUES ('dock-01', 7, 'ab')")
     )
@@ -120,7 +120,7 @@ def test_a_catalogue_without_a_custody_log_gets_one(connection: Connection) -> N
 
 def test_entries_of_receipts_are_found_after_the_migration(connection: Connection) -> None:
     """Of the release before: each receipt's entry is named, and no other."""
-    _upgrade(connection, "custody_log")
+    _migrate_to(connection, "custody_log")
     receipts = {5: "01a207be-9420-7315-926a-a37e007be06d", 9_000: "r2"}
     rows = [
         {"number": number, "entry": b'{"event":"bag-archived","receipt_id":"no"}'}
@@ -141,6 +141,30 @@ def test_entries_of_receipts_are_found_after_the_migration(connection: Connectio
         text("SELECT entry_index, receipt_id FROM custody_entries WHERE receipt_id IS NOT NULL")
     ).all()
     assert dict(named) == receipts
+
+
+def test_a_catalogue_without_attestations_gets_a_place_for_them(connection: Connection) -> None:
+    """What the release before kept is all there, each alert as it was; nothing is attested yet."""
+    _migrate_to(connection, "custody_log")
+    connection.execute(
+        text("INSERT INTO docks (dock, head_sequence, head_sha256) VALUES ('dock-01', 7, 'ab')")
+    )
+    connection.execute(text("INSERT INTO custody_entries (entry_index, entry) VALUES (0, 'x')"))
+    connection.execute(
+        text(
+            "INSERT INTO alerts (alert_id, dock, code, text, facts, raised_at, received_at) VALUES"
+            " ('one', 'dock-01', 'E-ISO-102', 'a route', '{}', '2026-11-23', '2026-11-23')"
+        )
+    )
+    connection.commit()
+
+    migrate(connection)
+
+    assert connection.execute(text("SELECT head_sequence FROM docks")).scalar_one() == 7
+    assert connection.execute(text("SELECT count(*) FROM custody_entries")).scalar_one() == 1
+    alert = connection.execute(text("SELECT code, over_at FROM alerts")).one()
+    assert tuple(alert) == ("E-ISO-102", None)
+    assert connection.execute(text("SELECT count(*) FROM attestations")).scalar_one() == 0
 
 
 def test_a_newer_catalogue_is_refused(connection: Connection) -> None:

@@ -28,7 +28,9 @@ KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "N_": None}
 PLACEHOLDER = re.compile(r"%(?:\([a-z]+\))?[a-z%]")
 HAN = re.compile(r"[\u4e00-\u9fff]")
 # Rows of docs/errors.md that can stand at a bay or in an alert.
-SHOWN = re.compile(r"^\| (E-(?:ADM|APP|ARC|BAY|ING|LGT|MNT|OUT|STG|TUS)-[0-9]{3}) \|", re.MULTILINE)
+SHOWN = re.compile(
+    r"^\| (E-(?:ADM|APP|ARC|ATT|BAY|ING|LGT|MNT|OUT|STG|TUS)-[0-9]{3}) \|", re.MULTILINE
+)
 
 Message = str | tuple[str, ...]
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: Final = "receipt_entries"
-down_revision: Final = "custody_log"
+down_revision: Final = "attestations"
 branch_labels: Final = None
 depends_on: Final = None
 

@@ -1,0 +1,90 @@
+"""The catalogue's side of attestations: each dock's chain, and the keys that may go on with it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from protocol.chain import GENESIS, ChainHead
+from protocol.envelope import keyring
+from protocol.identifiers import DockId
+from protocol.keys import KeyId, VerifyingKey
+from server_agent.catalogue.tables import attestations, signing_certificates
+from server_agent.intake.attestations import Witness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainEnd:
+    """Where a dock's attestations end; *key_id* signed the last one, None if there is none."""
+
+    head: ChainHead = GENESIS
+    key_id: str | None = None
+
+
+async def load_chain_end(connection: AsyncConnection, dock: DockId) -> ChainEnd:
+    """Return the end of a dock's chain of attestations."""
+    query = (
+        select(attestations.c.sequence, attestations.c.payload_sha256, attestations.c.key_id)
+        .where(attestations.c.dock == dock)
+        .order_by(attestations.c.sequence.desc())
+        .limit(1)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return ChainEnd()
+    head = ChainHead(sequence=row.sequence, payload_sha256=row.payload_sha256)
+    return ChainEnd(head=head, key_id=row.key_id)
+
+
+async def load_recorded(connection: AsyncConnection, dock: DockId, sequence: int) -> str | None:
+    """Return the digest of a dock's attestation of that number, if it is kept."""
+    query = select(attestations.c.payload_sha256).where(
+        attestations.c.dock == dock, attestations.c.sequence == sequence
+    )
+    found: str | None = (await connection.execute(query)).scalar_one_or_none()
+    return found
+
+
+async def load_keys(
+    connection: AsyncConnection, dock: DockId, *, last_key: str | None
+) -> Mapping[KeyId, VerifyingKey]:
+    """Return the keys that were ever registered for *dock*, from *last_key* on.
+
+    What a dock signed before it got its new key may come after that; once something came that is
+    signed with a later key, an earlier one signs nothing any more.
+    """
+    query = (
+        select(signing_certificates.c.key_id, signing_certificates.c.certificate_pem)
+        .where(signing_certificates.c.dock == dock)
+        .order_by(signing_certificates.c.known_since)
+    )
+    rows = (await connection.execute(query)).all()
+    ids = [row.key_id for row in rows]
+    first = ids.index(last_key) if last_key in ids else 0
+    return keyring(
+        *(VerifyingKey.from_certificate_pem(row.certificate_pem) for row in rows[first:])
+    )
+
+
+async def add_attestations(
+    connection: AsyncConnection, witnesses: Sequence[Witness], *, now_utc: datetime
+) -> None:
+    """Keep attestations, each the next one of its dock's chain."""
+    rows = [
+        {
+            "dock": one.dock,
+            "sequence": one.attestation.sequence,
+            "payload_sha256": one.payload_sha256,
+            "key_id": one.key_id,
+            "envelope": one.envelope,
+            "made_at": one.attestation.made_at,
+            "received_at": now_utc,
+            "occasion": one.attestation.occasion.value,
+            "isolation": one.attestation.isolation.value,
+        }
+        for one in witnesses
+    ]
+    if rows:
+        await connection.execute(insert(attestations), rows)
