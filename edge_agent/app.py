@@ -22,6 +22,7 @@ from typing import Final
 import structlog
 import uvloop
 
+from edge_agent.adapters.attestation_post import make_post
 from edge_agent.adapters.attestations import Attester, make_attester
 from edge_agent.adapters.ballast import Ballast
 from edge_agent.adapters.bay_board import BayBoard
@@ -316,6 +317,7 @@ def _wire(config: EdgeConfig, world: _World) -> _Agent:
             receipts=receipts,
             commands=desk,
             key=load_signing_key(config.signing.key),
+            attestations=make_post(config, world.notices, dock, world.archive_keys),
         ),
         dock=dock,
         clock=utc_now,

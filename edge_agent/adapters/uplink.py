@@ -12,6 +12,7 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
+from edge_agent.adapters.attestation_post import AttestationPost
 from edge_agent.adapters.bay_board import BayBoard
 from edge_agent.adapters.command_desk import CommandDesk
 from edge_agent.adapters.disk_word import disk_failure
@@ -62,6 +63,7 @@ class UplinkParts:
         registry: Replaced after a newer one was committed.
         receipts: Beats after a receipt was committed.
         key: The dock's; it cosigns what was seen of the archive's log.
+        attestations: None where no guard is configured.
     """
 
     store: OutboxStore
@@ -73,6 +75,7 @@ class UplinkParts:
     receipts: Pulse
     commands: CommandDesk
     key: SigningKey
+    attestations: AttestationPost | None = None
 
 
 class Uplink:
@@ -170,6 +173,9 @@ class Uplink:
         await link.subscribe(of_dock(self._dock, Channel.RECEIPTS))
         await link.subscribe(REGISTRY)
         await link.subscribe(of_dock(self._dock, Channel.COMMANDS))
+        attestations = self._parts.attestations
+        if attestations is not None:
+            await link.subscribe(of_dock(self._dock, Channel.ATTESTED))
         await telemetry.introduce()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._receive(link), name="uplink answers")
@@ -177,6 +183,8 @@ class Uplink:
             group.create_task(telemetry.run(), name="uplink telemetry")
             group.create_task(self._publish_answers(link), name="uplink command answers")
             group.create_task(self._cosign(link), name="uplink cosignatures")
+            if attestations is not None:
+                group.create_task(attestations.run(link), name="uplink attestations")
 
     async def _receive(self, link: Link) -> None:
         async for message in link.messages():
@@ -204,6 +212,8 @@ class Uplink:
             await self._obey_answer(message)
         elif message.topic == of_dock(self._dock, Channel.COMMANDS):
             await self._parts.commands.take(message.topic, message.payload)
+        elif message.topic == of_dock(self._dock, Channel.ATTESTED) and self._parts.attestations:
+            await self._parts.attestations.take(message.topic, message.payload)
         elif message.topic == REGISTRY:
             registry = await self._parts.store.take_registry(message.topic, message.payload)
             if registry is not None:

@@ -4,20 +4,14 @@ import json
 import shutil
 import sqlite3
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from contextlib import closing
 from pathlib import Path
-from socket import AF_UNIX, socket
 
 import pytest
 
 from demo.programs import ours
 from demo.site import Site, SiteOptions
 from demo.watching import Watching
-from edge_agent.guard.messages import ToldBreach, Word, encode
 from protocol.attestation import Attestation
 from protocol.envelope import keyring, open_statement, take_apart
 from protocol.manifest import Isolation, Manifest
@@ -26,67 +20,9 @@ from protocol.strict_json import parse
 from protocol.versions import Statement
 from runtime.keys import load_certificate_key
 from tests.hardware.recorders import recorder
+from tests.simulators.guard_word import GUARD, guarding, word_of
 
 pytestmark = pytest.mark.processes
-
-SINCE = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
-ROUTE = ToldBreach(code="E-ISO-102", subject="default", text="a route to everywhere")
-GUARD = """
-[guard]
-interfaces = ["eth0"]
-networks = ["192.168.10.0/24"]
-socket = "{socket}"
-"""
-
-
-@dataclass
-class Guard:
-    """Says what edge-guard would, to the agent that listens."""
-
-    word: Word
-    lines: list[socket] = field(default_factory=list)
-
-    def say(self, word: Word) -> None:
-        self.word = word
-        for line in self.lines:
-            line.sendall(encode(word))
-
-    def listen(self, door: socket) -> None:
-        while True:
-            try:
-                line, _ = door.accept()
-            except OSError:
-                return
-            self.lines.append(line)
-            line.sendall(encode(self.word))
-
-
-@contextmanager
-def guarding(path: Path, word: Word) -> Iterator[Guard]:
-    guard = Guard(word)
-    with closing(socket(AF_UNIX)) as door:
-        door.bind(str(path))
-        door.listen()
-        listening = threading.Thread(target=guard.listen, args=(door,), daemon=True)
-        listening.start()
-        try:
-            yield guard
-        finally:
-            door.shutdown(2)
-            listening.join()
-            for line in guard.lines:
-                line.close()
-
-
-def _word(isolation: Isolation, *, is_open: bool) -> Word:
-    return Word(
-        isolation=isolation,
-        since=SINCE,
-        enforced=True,
-        open=(ROUTE,) if is_open else (),
-        incident=(ROUTE,),
-        began_at=SINCE,
-    )
 
 
 def _manifests(site: Site) -> list[Manifest]:
@@ -95,6 +31,12 @@ def _manifests(site: Site) -> list[Manifest]:
     return [
         parse(take_apart(envelope).payload, Manifest, max_bytes=16 << 20) for (envelope,) in rows
     ]
+
+
+def _attested(site: Site) -> list[bytes]:
+    with closing(sqlite3.connect(site.root / "server" / "catalogue.sqlite")) as catalogue:
+        rows = catalogue.execute("SELECT envelope FROM attestations ORDER BY sequence").fetchall()
+    return [envelope for (envelope,) in rows]
 
 
 def _until(site: Site, state: BayState) -> None:
@@ -120,8 +62,8 @@ def test_footage_is_taken_and_kept_back(tmp_path: Path) -> None:
     path = tmp_path / "guard.sock"
     config = Path(site.config("edge"))
     config.write_text(config.read_text() + GUARD.format(socket=path))
-    breached = _word(Isolation.BREACHED, is_open=True)
-    with guarding(path, _word(Isolation.RESTORED, is_open=False)) as guard:
+    breached = word_of(Isolation.BREACHED, is_open=True)
+    with guarding(path, word_of(Isolation.RESTORED, is_open=False)) as guard:
         try:
             site.start_archive()
             site.start_dock()
@@ -133,22 +75,22 @@ def test_footage_is_taken_and_kept_back(tmp_path: Path) -> None:
             (site.root / "card").rename(site.bay(1))
             _until(site, BayState.SEALED)
             kept_back = _manifests(site)
-            guard.say(_word(Isolation.RESTORED, is_open=False))
+            guard.say(word_of(Isolation.RESTORED, is_open=False))
             _until(site, BayState.RELEASABLE)
             asked = _run(
                 *("server-agent", "command", "--dock", "dock-01", "--config"),
                 *(site.config("server"), "attest"),
             )
             shown = _run("edge-agent", "attestations", "--config", site.config("edge"))
+            said = asked.stdout.strip().encode()
+            site.edge.wait_until(lambda: said in _attested(site), timeout_s=240)
         finally:
             site.stop()
 
     assert kept_back == []
     assert [one.isolation for one in _manifests(site)] == [Isolation.BREACHED]
     keys = keyring(load_certificate_key(site.pki / "dock-01" / "signing.pem"))
-    attestation = open_statement(
-        asked.stdout.strip().encode(), Statement.ATTESTATION, Attestation, keys
-    )
+    attestation = open_statement(said, Statement.ATTESTATION, Attestation, keys)
     assert attestation.isolation is Isolation.RESTORED
     assert [broken.code for broken in attestation.broken] == ["E-ISO-102"]
     assert (shown.returncode, "✓" in shown.stdout) == (0, True), shown.stderr
