@@ -171,6 +171,8 @@ class Server:
                 await self.archiver.sweep()
             self.custody.tell()
             await self._promote()
+            async with self.alarms.outliving("look which docks attest"):
+                await self.attesting.note_silence(self._in_force.site)
             async with self.alarms.outliving("let uploads expire"):
                 expired = await self.uploads.expire()
                 if expired:

@@ -1,6 +1,7 @@
 """Take in what docks attest about the no-internet rule: a chain of each dock, kept as it came."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -14,8 +15,10 @@ from protocol.identifiers import DockId
 from protocol.topics import Channel, parse_dock_topic
 from server_agent.adapters.attestation_records import (
     add_attestations,
+    end_alerts,
     load_chain_end,
     load_keys,
+    load_open_alerts,
     load_recorded,
 )
 from server_agent.adapters.catalogue_store import CatalogueStore
@@ -33,6 +36,11 @@ from server_agent.signing import Answer, Signer
 FORKED: Final = "E-ATT-101"
 # One came, and those before it are not there.
 GAP: Final = "E-ATT-102"
+# A dock that attested has done so no more.
+SILENT: Final = "E-ATT-103"
+
+# One comes each day; two hours for it to be made and sent.
+PATIENCE: Final = timedelta(hours=26)
 
 _ALERTS: Final = {
     FindingCode.CHAIN_FORKED: (
@@ -94,6 +102,25 @@ class AttestationIntake:
             for dock, head in heads.items()
         ]
 
+    async def note_silence(self, site: KnownSite) -> None:
+        """Raise an alert for each dock that has attested no more for PATIENCE.
+
+        Docks that never did have no guard. The alert is over with the next one that is kept.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError, OSError: Our own database or disk failed.
+        """
+        now_utc = self._signer.clock()
+        async with self._store.writing() as connection:
+            told = await load_open_alerts(connection, SILENT)
+            for dock in sorted(site.docks.keys() - told):
+                last = (await load_chain_end(connection, dock)).received_at
+                if last is not None and now_utc - last > PATIENCE:
+                    text = "A dock has not attested for more than a day."
+                    facts = {"last": f"{last:%Y-%m-%d %H:%M} UTC"}
+                    row = self._signer.alert(SILENT, text, facts, dock=dock)
+                    await keep_alerts(connection, [row])
+
     async def _take_one(
         self, connection: AsyncConnection, message: Received, site: KnownSite
     ) -> tuple[DockId | None, Refused | None]:
@@ -122,6 +149,7 @@ class AttestationIntake:
     async def _keep(self, connection: AsyncConnection, witness: Witness) -> None:
         now_utc = self._signer.clock()
         await add_attestations(connection, [witness], now_utc=now_utc)
+        await end_alerts(connection, witness.dock, SILENT, now_utc=now_utc)
         await append_entries(connection, [log_attestation(witness, now_utc=now_utc)])
         _log.info(
             "attestation",

@@ -4,29 +4,40 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from protocol.chain import GENESIS, ChainHead
 from protocol.envelope import keyring
 from protocol.identifiers import DockId
 from protocol.keys import KeyId, VerifyingKey
-from server_agent.catalogue.tables import attestations, signing_certificates
+from server_agent.catalogue.tables import alerts, attestations, signing_certificates
 from server_agent.intake.attestations import Witness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainEnd:
-    """Where a dock's attestations end; *key_id* signed the last one, None if there is none."""
+    """Where a dock's attestations end.
+
+    Attributes:
+        key_id: Of the key that signed the last one; None if there is none.
+        received_at: When the last one came.
+    """
 
     head: ChainHead = GENESIS
     key_id: str | None = None
+    received_at: datetime | None = None
 
 
 async def load_chain_end(connection: AsyncConnection, dock: DockId) -> ChainEnd:
     """Return the end of a dock's chain of attestations."""
     query = (
-        select(attestations.c.sequence, attestations.c.payload_sha256, attestations.c.key_id)
+        select(
+            attestations.c.sequence,
+            attestations.c.payload_sha256,
+            attestations.c.key_id,
+            attestations.c.received_at,
+        )
         .where(attestations.c.dock == dock)
         .order_by(attestations.c.sequence.desc())
         .limit(1)
@@ -35,7 +46,7 @@ async def load_chain_end(connection: AsyncConnection, dock: DockId) -> ChainEnd:
     if row is None:
         return ChainEnd()
     head = ChainHead(sequence=row.sequence, payload_sha256=row.payload_sha256)
-    return ChainEnd(head=head, key_id=row.key_id)
+    return ChainEnd(head=head, key_id=row.key_id, received_at=row.received_at)
 
 
 async def load_recorded(connection: AsyncConnection, dock: DockId, sequence: int) -> str | None:
@@ -88,3 +99,20 @@ async def add_attestations(
     ]
     if rows:
         await connection.execute(insert(attestations), rows)
+
+
+async def load_open_alerts(connection: AsyncConnection, code: str) -> frozenset[DockId]:
+    """Return the docks about which there is an alert of that code that is not over."""
+    query = select(alerts.c.dock).where(alerts.c.code == code, alerts.c.over_at.is_(None))
+    return frozenset((await connection.execute(query)).scalars())
+
+
+async def end_alerts(
+    connection: AsyncConnection, dock: DockId, code: str, *, now_utc: datetime
+) -> None:
+    """Note that what alerts of that code were about, at a dock, is over."""
+    await connection.execute(
+        update(alerts)
+        .where(alerts.c.dock == dock, alerts.c.code == code, alerts.c.over_at.is_(None))
+        .values(over_at=now_utc)
+    )

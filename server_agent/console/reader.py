@@ -59,10 +59,15 @@ class CatalogueReader:
         async with self._engine.connect() as connection:
             await self._refresh_names(connection)
             rows = await connection.execute(
-                select(alerts).order_by(alerts.c.raised_at.desc()).limit(ALERTS_SHOWN)
+                select(alerts)
+                .where(alerts.c.over_at.is_(None))
+                .order_by(alerts.c.raised_at.desc())
+                .limit(ALERTS_SHOWN)
             )
             newest = tuple(map(_alert, rows.mappings()))
-            total = await connection.scalar(select(func.count()).select_from(alerts))
+            total = await connection.scalar(
+                select(func.count()).select_from(alerts).where(alerts.c.over_at.is_(None))
+            )
             refused = await connection.scalar(
                 select(func.coalesce(func.sum(refused_messages.c.times), 0))
             )
@@ -291,4 +296,5 @@ def _alert(row: Any) -> AlertRecord:
         text=row["text"],
         facts=tuple(sorted((str(name), str(value)) for name, value in facts.items())),
         raised_at_utc=row["raised_at"],
+        over_at_utc=row["over_at"],
     )

@@ -23,7 +23,10 @@ class Names:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertRecord:
-    """An alert as the archive keeps it; `dock` None: the archive itself raised it."""
+    """An alert as the archive keeps it; `dock` None: it is about the archive itself.
+
+    `over_at_utc`: when what it was about had passed by itself; None: nobody knows that it has.
+    """
 
     alert_id: str
     dock: str | None
@@ -33,6 +36,7 @@ class AlertRecord:
     text: str
     facts: tuple[tuple[str, str], ...]
     raised_at_utc: datetime
+    over_at_utc: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +46,8 @@ class SiteFacts:
     Attributes:
         read_at_utc: When it was read; None: never yet.
         failed_at_utc: Since when it cannot be read; None: it can.
-        alerts: The newest ones, newest first.
-        alerts_total: All that are kept.
+        alerts: The newest ones that are not over, newest first.
+        alerts_total: All of these that are kept.
         refused_messages: How often a message was refused at the archive's door.
         refused_manifests: Manifests that keep their place and were refused.
         waiting_manifests: Manifests whose predecessors are missing.

@@ -151,6 +151,7 @@ class AlertLine:
     recorder: str | None
     facts: tuple[tuple[str, str], ...]
     raised_at_utc: datetime
+    over_at_utc: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -263,4 +263,5 @@ def alert_line(alert: AlertRecord, names: Names) -> AlertLine:
         recorder=alert.recorder,
         facts=alert.facts,
         raised_at_utc=alert.raised_at_utc,
+        over_at_utc=alert.over_at_utc,
     )

@@ -219,6 +219,7 @@ FACTS: Final[Mapping[str, str]] = MappingProxyType(
         "reason": N_("Reason"),
         "volume": N_("Volume"),
         "profile": N_("Profile"),
+        "last": N_("Last one"),
     }
 )
 
@@ -408,6 +409,7 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-ADM-103": N_("A message could not be taken in and is kept: report it"),
         "E-ATT-101": N_("A dock attested two histories: this is an incident"),
         "E-ATT-102": N_("Attestations of a dock are missing: it is asked for them"),
+        "E-ATT-103": N_("A dock has not attested for more than a day: look at it"),
         "E-ATT-104": N_("Dock and archive do not have the same attestations: an incident"),
         "E-ATT-105": N_("The archive has lost attestations; the dock sends them again"),
         "E-ARC-101": N_("Files of a bag, read back, are not what was written"),

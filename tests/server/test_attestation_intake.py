@@ -283,3 +283,42 @@ def test_a_chain_is_one_history(order: list[int], forked: bool) -> None:  # noqa
             assert verdict.code in {FindingCode.CHAIN_FORKED, FindingCode.CHAIN_GAP}
 
     assert list(recorded) == ([1, 2] if forked else [1, 2, 3, 4])
+
+
+async def test_a_dock_that_attests_no_more(bench: AttestationBench, chain: Chain) -> None:
+    """It is told once, after a day and two hours; the next one ends it, and it is told anew."""
+    await bench.send(chain.next())
+    for hours, alerts in ((26, []), (1, ["E-ATT-103"]), (40, ["E-ATT-103"])):
+        bench.now += timedelta(hours=hours)
+        await bench.note_silence()
+        assert [code for code, _ in bench.alerts()] == alerts
+    await bench.stop()
+    await bench.start()
+    await bench.note_silence()
+    assert bench.rows("SELECT dock, over_at FROM alerts") == [(DOCK, None)]
+
+    await bench.send(chain.sent[0])
+    assert bench.rows("SELECT dock, over_at FROM alerts") == [(DOCK, None)]
+    await bench.send(chain.next())
+    await bench.note_silence()
+    [(over_at,)] = bench.rows("SELECT over_at FROM alerts")
+    assert over_at is not None
+
+    bench.now += timedelta(hours=27)
+    await bench.note_silence()
+    assert [code for code, _ in bench.alerts()] == ["E-ATT-103"] * 2
+
+
+async def test_who_never_attested_is_not_missed(bench: AttestationBench, chain: Chain) -> None:
+    """Nor is a dock that is registered no more."""
+    await bench.note_silence()
+    assert bench.alerts() == []
+
+    await bench.send(chain.next())
+    bench.site.docks = (OTHER_DOCK,)
+    bench.site.write_registry()
+    await bench.stop()
+    bench.now += timedelta(days=3)
+    await bench.start()
+    await bench.note_silence()
+    assert bench.alerts() == []

@@ -102,6 +102,10 @@ class AttestationBench:
             for answer in answers
         ]
 
+    async def note_silence(self) -> None:
+        """Look who attests no more, as the program does now and then."""
+        await self.intake.note_silence(self._known)
+
     def rows(self, query: str) -> Sequence[Any]:
         """What the catalogue says, by another program's eyes."""
         path = f"file:{self.site.root}/catalogue.sqlite?mode=ro"

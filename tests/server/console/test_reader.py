@@ -35,6 +35,25 @@ async def test_site_facts(reader: CatalogueReader) -> None:
     assert (facts.alerts_total, facts.refused_messages, facts.refused_manifests) == (4, 2, 0)
 
 
+async def test_what_is_over(reader: CatalogueReader, site: FilledSite) -> None:
+    """An alert whose cause has passed is with its dock's, with when, and not on the live page."""
+    at = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+    engine = create_engine(f"sqlite:///{site.catalogue}")
+    with engine.begin() as connection:
+        connection.execute(
+            update(tables.alerts).where(tables.alerts.c.code == "F-FOR-001").values(over_at=at)
+        )
+    engine.dispose()
+
+    facts = await reader.read_site(now_utc=NOW)
+    alerts, total = await reader.alerts_of(DOCK, bay=None, offset=0)
+
+    assert [alert.code for alert in facts.alerts] == ["F-ADM-008", "F-ING-003", "E-XYZ-999"]
+    assert (facts.alerts_total, total) == (3, 4)
+    assert [one.over_at_utc for one in alerts if one.code == "F-FOR-001"] == [at]
+    assert {one.over_at_utc for one in alerts if one.code != "F-FOR-001"} == {None}
+
+
 async def test_newest_recordings_first(reader: CatalogueReader, site: FilledSite) -> None:
     """All archived recordings, by the time that they were recorded at."""
     rows, total = await reader.list_recordings(EVERYTHING, offset=0)
