@@ -9,7 +9,7 @@ Source:
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from protocol.chain import ChainHead, Link, judge
@@ -350,9 +350,11 @@ def _names(manifest: Manifest) -> Iterator[FileName]:
 
 
 def has_utc(untrusted_time: datetime) -> bool:
-    """Return whether a time with a zone is still a time when told in UTC: year 1 may become 0."""
+    """Return whether a time is one in UTC and wherever it is shown: year 1 may become 0."""
     try:
-        untrusted_time.astimezone(UTC)
+        utc = untrusted_time.astimezone(UTC)
+        # No zone is as much as a day away.
+        (utc - timedelta(days=1), utc + timedelta(days=1))
     except OverflowError:
         return False
     return True

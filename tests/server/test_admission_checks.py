@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from server_agent.intake.checks import (
     Verdict,
     Waiting,
     examine,
+    has_utc,
     place_waiting,
     read_claim,
     read_kept,
@@ -384,3 +385,13 @@ def test_kept_bytes_are_read_as_they_were() -> None:
 
     assert isinstance(read, Claim)
     assert read_kept(claim.envelope) == read
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:30:00+00:00", "9999-12-31T23:30:00+00:00"])
+def test_a_time_at_the_end_of_the_calendar(time: str) -> None:
+    """It has no date where the console is read: no page could show it."""
+    at = datetime.fromisoformat(time)
+    with pytest.raises(OverflowError):
+        (at.astimezone(timezone(timedelta(hours=-8))), at.astimezone(timezone(timedelta(hours=8))))
+
+    assert not has_utc(at)
