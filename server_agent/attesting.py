@@ -1,7 +1,6 @@
 """Take in what docks attest about the no-internet rule: a chain of each dock, kept as it came."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -27,7 +26,7 @@ from server_agent.adapters.custody_records import append_entries
 from server_agent.catalogue.book import Received
 from server_agent.catalogue.rows import Row, refused_row
 from server_agent.custody import CustodyLog
-from server_agent.intake.attestations import Witness, place_attestation, read_attestation
+from server_agent.intake.attestations import PATIENCE, Witness, place_attestation, read_attestation
 from server_agent.intake.checks import KnownSite, Refused
 from server_agent.ledger.custody import log_attestation
 from server_agent.signing import Answer, Signer
@@ -38,9 +37,6 @@ FORKED: Final = "E-ATT-101"
 GAP: Final = "E-ATT-102"
 # A dock that attested has done so no more.
 SILENT: Final = "E-ATT-103"
-
-# One comes each day; two hours for it to be made and sent.
-PATIENCE: Final = timedelta(hours=26)
 
 _ALERTS: Final = {
     FindingCode.CHAIN_FORKED: (

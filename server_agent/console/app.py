@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from server_agent.access.roles import Permission
 from server_agent.console import (
     account_pages,
+    attestation_pages,
     bay_pages,
     dock_pages,
     recording_pages,
@@ -62,6 +63,18 @@ ADDRESSES: Final = (
         background=True,
     ),
     Address(method="GET", path="/docks/{dock}", handler=dock_pages.dock, needs=Permission.SEE_BAYS),
+    Address(
+        method="GET",
+        path="/docks/{dock}/attestations",
+        handler=attestation_pages.attestations,
+        needs=Permission.SEE_BAYS,
+    ),
+    Address(
+        method="GET",
+        path="/docks/{dock}/attestations/{number:int}",
+        handler=attestation_pages.envelope,
+        needs=Permission.SEE_BAYS,
+    ),
     Address(
         method="POST",
         path="/docks/{dock}/commands",

@@ -12,6 +12,7 @@ from protocol.identifiers import BayNumber, DockId, parse_bay, parse_dock
 from server_agent.access.roles import Permission, may
 from server_agent.adapters.command_socket import Request as CommandRequest
 from server_agent.console.answers import page
+from server_agent.console.attestation_pages import last_attested
 from server_agent.console.guard import Desk, Visitor
 from server_agent.console.paging import Paging, page_number
 from server_agent.console.reader import PAGE_ROWS
@@ -42,6 +43,7 @@ async def dock(desk: Desk, request: Request, visitor: Visitor) -> Response:
         dock=name,
         name=names.docks.get(name) or name,
         report=live.report,
+        attested=await last_attested(desk, name, visitor),
         may_command=may_command,
         errands=desk.errands.of(name) if may_command else (),
         bays=range(1, bays + 1),

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from server_agent.catalogue.tables import (
     alerts,
+    attestations,
     bags,
     files,
     groups,
@@ -21,12 +22,14 @@ from server_agent.catalogue.tables import (
 )
 from server_agent.console.records import (
     AlertRecord,
+    AttestationRecord,
     ClipRecord,
     Names,
     RecordingDetail,
     RecordingRecord,
     SiteFacts,
     Wanted,
+    attestation_in,
     manifest_in,
     names_in,
     receipt_in,
@@ -97,6 +100,44 @@ class CatalogueReader:
             found = tuple(map(_alert, rows.mappings()))
             total = await connection.scalar(select(func.count()).select_from(alerts).where(where))
         return found, total or 0
+
+    async def attestations_of(
+        self, dock: str, *, offset: int, limit: int = PAGE_ROWS
+    ) -> tuple[tuple[AttestationRecord, ...], int]:
+        """Return so many attestations of a dock, newest first, and how many there are."""
+        where = attestations.c.dock == dock
+        query = (
+            select(
+                attestations.c.envelope,
+                attestations.c.payload_sha256,
+                attestations.c.received_at,
+            )
+            .where(where)
+            .order_by(attestations.c.sequence.desc())
+        )
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query.limit(limit).offset(offset))).all()
+            total = await connection.scalar(
+                select(func.count()).select_from(attestations).where(where)
+            )
+        found = tuple(
+            AttestationRecord(
+                attestation=attestation_in(row.envelope),
+                payload_sha256=row.payload_sha256,
+                received_at_utc=row.received_at,
+            )
+            for row in rows
+        )
+        return found, total or 0
+
+    async def find_attestation(self, dock: str, number: int) -> bytes | None:
+        """Return the exact envelope of a dock's attestation of that number."""
+        query = select(attestations.c.envelope).where(
+            attestations.c.dock == dock, attestations.c.sequence == number
+        )
+        async with self._engine.connect() as connection:
+            envelope: bytes | None = await connection.scalar(query)
+        return envelope
 
     async def names(self) -> Names:
         """Return how numbers are called in the newest registry."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from protocol import strict_json
+from protocol.attestation import Attestation
 from protocol.envelope import MAX_ENVELOPE_BYTES, take_apart
 from protocol.manifest import Manifest
 from protocol.receipt import Receipt
@@ -128,6 +129,15 @@ class RecordingDetail:
     receipt: Receipt | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestationRecord:
+    """What a dock signed about the no-internet rule, as the archive keeps it."""
+
+    attestation: Attestation
+    payload_sha256: str
+    received_at_utc: datetime
+
+
 def names_in(envelope: bytes) -> Names:
     """Return the names in a registry that the archive signed and kept.
 
@@ -152,6 +162,17 @@ def manifest_in(envelope: bytes) -> Manifest:
         ProtocolError: The catalogue's copy is damaged.
     """
     return strict_json.parse(take_apart(envelope).payload, Manifest, max_bytes=MAX_ENVELOPE_BYTES)
+
+
+def attestation_in(envelope: bytes) -> Attestation:
+    """Return the attestation in an envelope that was verified when it was taken in.
+
+    Raises:
+        ProtocolError: The catalogue's copy is damaged.
+    """
+    return strict_json.parse(
+        take_apart(envelope).payload, Attestation, max_bytes=MAX_ENVELOPE_BYTES
+    )
 
 
 def receipt_in(envelope: bytes) -> Receipt:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from protocol.attestation import Occasion
 from protocol.commands import CommandOutcome, CommandVerb
 from protocol.findings import FindingCode
 from protocol.manifest import DateBasis, IncompleteReason, Isolation
@@ -42,6 +43,15 @@ ISOLATION: Final[Mapping[Isolation, str]] = MappingProxyType(
         Isolation.BREACHED: N_("Isolation breached"),
         Isolation.RESTORED: N_("Isolation restored"),
         Isolation.NOT_ENFORCED: N_("Isolation not enforced"),
+    }
+)
+
+OCCASIONS: Final[Mapping[Occasion, str]] = MappingProxyType(
+    {
+        Occasion.STARTED: N_("The dock started"),
+        Occasion.DAILY: N_("Daily"),
+        Occasion.CHANGED: N_("Its state changed"),
+        Occasion.ASKED: N_("Asked for"),
     }
 )
 

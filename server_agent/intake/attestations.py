@@ -7,6 +7,7 @@ answer which one is wanted.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from protocol.attestation import Attestation
@@ -22,6 +23,8 @@ from server_agent.intake.checks import Refused, has_utc
 
 # Everything listed that may be listed makes about a tenth of it.
 MAX_ATTESTATION_BYTES: Final = 8 * 1024 * 1024
+# One comes each day; two hours for it to be made and sent.
+PATIENCE: Final = timedelta(hours=26)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

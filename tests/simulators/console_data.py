@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, create_engine, insert
 
 from protocol import strict_json
+from protocol.attestation import Broken, Occasion
+from protocol.chain import GENESIS, ChainHead
 from protocol.digest import ZERO_DIGEST, Digests, sha256_hex
 from protocol.envelope import sign_statement
 from protocol.identifiers import (
@@ -45,6 +47,7 @@ from protocol.manifest import (
 from protocol.receipt import ArchivedBag, Receipt
 from protocol.registry import DockEntry, OfficerEntry, RecorderEntry, Registry
 from protocol.versions import Statement
+from scripts.samples import attestation
 from server_agent.catalogue import tables
 
 ARCHIVE_KEY: Final = SigningKey(Ed25519PrivateKey.from_private_bytes(b"archive".ljust(32)))
@@ -156,6 +159,51 @@ def add_alerts(connection: Connection, *, start: int = 1) -> None:
             for number, (code, bay, recorder, text, facts) in enumerate(told)
         ],
     )
+
+
+def add_attestations(
+    site: FilledSite, count: int, *, at: datetime, dock: str = DOCK
+) -> list[bytes]:
+    """Put attestations of so many days into the catalogue, the last one at *at*; return them.
+
+    On the last day but one a route led out of the station.
+    """
+    sent: list[bytes] = []
+    head = GENESIS
+    rows: list[dict[str, Any]] = []
+    for number in range(1, count + 1):
+        made_at = at - timedelta(days=count - number)
+        facts: dict[str, Any] = {"isolation": Isolation.HOLDING, "occasion": Occasion.DAILY}
+        if number == count - 1:
+            route = Broken(code="E-ISO-102", subject="default", text="<i>default</i> via 10.0.0.1")
+            facts = {
+                "isolation": Isolation.RESTORED,
+                "occasion": Occasion.CHANGED,
+                "broken": (route,),
+                "broken_since": made_at - timedelta(hours=1),
+            }
+        one = attestation(head, dock=dock, made_at=made_at, **facts)
+        envelope = sign_statement(one, Statement.ATTESTATION, DOCK_KEY)
+        head = ChainHead(sequence=number, payload_sha256=sha256_hex(strict_json.encode(one)))
+        sent.append(envelope)
+        rows.append(
+            {
+                "dock": dock,
+                "sequence": number,
+                "payload_sha256": head.payload_sha256,
+                "key_id": DOCK_KEY.key_id,
+                "envelope": envelope,
+                "made_at": made_at,
+                "received_at": made_at + timedelta(seconds=2),
+                "occasion": one.occasion.value,
+                "isolation": one.isolation.value,
+            }
+        )
+    engine = create_engine(f"sqlite:///{site.catalogue}")
+    with engine.begin() as connection:
+        connection.execute(insert(tables.attestations), rows)
+    engine.dispose()
+    return sent
 
 
 def _add_refused(connection: Connection) -> None:

@@ -39,6 +39,8 @@ TABLE: Final = (
     Row(method="GET", path="/bays/stream", who=BAYS),
     # Nobody has heard of it yet.
     Row(method="GET", path="/docks/{dock}", who=BAYS, status=404),
+    Row(method="GET", path="/docks/{dock}/attestations", who=BAYS, status=404),
+    Row(method="GET", path="/docks/{dock}/attestations/{number:int}", who=BAYS, status=404),
     Row(method="POST", path="/docks/{dock}/commands", who=COMMANDS, status=404),
     Row(method="GET", path="/recordings", who=FOOTAGE),
     Row(method="GET", path=RECORDING, who=FOOTAGE),
@@ -65,7 +67,7 @@ def test_every_address_has_its_row() -> None:
 async def ask(console: Console, browser: Browser, row: Row) -> Answer:
     filed = next(one for one in console.site.filed if one.officer == "012301")
     path = row.path.replace("{recording_id}", filed.recording_id)
-    path = path.replace("{dock}", "dock-99")
+    path = path.replace("{dock}", "dock-99").replace("{number:int}", "1")
     path = path.replace("{file_id:int}", str(filed.file_ids[0])).replace("{viewing_id}", "none")
     if row.method == "GET":
         # The stream has no end: closing the board ends it after what it has to say.

@@ -17,7 +17,7 @@ from playwright.async_api import (
 )
 
 from protocol.messages import BayMessage, BayState
-from tests.simulators.console_data import OTHER_DOCK
+from tests.simulators.console_data import DOCK, OTHER_DOCK, add_attestations
 from tests.simulators.console_docks import bay, ingesting, status
 from tests.simulators.console_site import PASSWORD, ConsoleSite, footage, say_evening
 
@@ -295,7 +295,10 @@ async def test_nothing_is_cut_off(page: Page, running: ConsoleSite, language: st
     async with running.voice() as say:
         await say(_chatty())
     recording = f"/recordings/{running.site.filed[0].recording_id}"
-    for path in ("/bays", "/recordings", recording, "/viewings", "/nothing"):
+    add_attestations(running.site, 60, at=NOW)
+    dock = f"/docks/{DOCK}"
+    attestations = f"{dock}/attestations"
+    for path in ("/bays", "/recordings", recording, "/viewings", dock, attestations, "/nothing"):
         await page.goto(running.address + path)
         if path == "/bays":
             await expect(page.locator(".slot")).to_have_count(12)
@@ -303,6 +306,24 @@ async def test_nothing_is_cut_off(page: Page, running: ConsoleSite, language: st
             await page.set_viewport_size({"width": width, "height": 900})
             assert await page.evaluate("document.documentElement.scrollWidth") == width, path
             assert await page.evaluate(CUT_OFF) == [], (path, width)
+
+
+async def test_an_attestation_is_taken_away(page: Page, running: ConsoleSite) -> None:
+    """From the dock's page to the list, and from there the exact bytes into a file."""
+    sent = add_attestations(running.site, 3, at=NOW)
+    await say_evening(running, NOW)
+    await expect(page.locator("#dock-dock-1")).to_contain_text("隔离有效")
+    await page.goto(f"{running.address}/docks/{DOCK}")
+    await page.get_by_role("link", name="全部隔离证明").click()
+    await expect(page.locator("tbody tr")).to_have_count(3)
+    await page.locator("summary", has_text="1").click()
+    await expect(page.get_by_text("E-ISO-102")).to_be_visible()
+    async with page.expect_download() as waiting:
+        await page.get_by_role("link", name="下载第 2 份隔离证明").click()
+    taken = await waiting.value
+
+    assert taken.suggested_filename == f"{DOCK}-00000002.dsse.json"
+    assert (await taken.path()).read_bytes() == sent[1]
 
 
 def _chatty() -> BayMessage:
