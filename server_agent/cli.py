@@ -16,6 +16,7 @@ from runtime.heap import keep_heaps_small
 from runtime.tls import client_context, server_context
 from server_agent.adapters.registry_file import read_registry
 from server_agent.app import load_signer_key, run_forever
+from server_agent.attestations_cli import add_attestations_command
 from server_agent.broker.commands import add_broker_commands
 from server_agent.command_cli import add_command_command
 from server_agent.config import DEFAULT_PATH, ServerConfig, load_config
@@ -38,6 +39,7 @@ examples:
   server-agent check-config --config /etc/bayward/server.toml
   server-agent verify /var/lib/bayward/archive --ca /root/ca.pem
   server-agent log verify --config /etc/bayward/server.toml
+  server-agent attestations --dock dock-01 --out /mnt/dock-01
   server-agent set-up --host 192.168.10.2 --network 192.168.10.0/24
   server-agent dock-key --dock dock-01 --out /mnt
   server-agent pki init --dir /var/lib/bayward/pki --host 192.168.10.2
@@ -102,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     add_set_up_commands(commands)
     add_command_command(commands)
     add_log_command(commands)
+    add_attestations_command(commands)
     return parser
 
 

@@ -118,6 +118,13 @@ class CatalogueNewerError(CatalogueError):
     retry = Retry.NEVER
 
 
+class CatalogueUnreadableError(CatalogueError):
+    """The catalogue cannot be read: it is not there, or its database says no."""
+
+    code = "E-ARC-112"
+    retry = Retry.SOON
+
+
 class LogError(ServerError):
     """Base of what keeps the custody log from going on: it is not the one that was signed."""
 

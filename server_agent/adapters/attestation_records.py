@@ -66,17 +66,10 @@ async def load_keys(
     What a dock signed before it got its new key may come after that; once something came that is
     signed with a later key, an earlier one signs nothing any more.
     """
-    query = (
-        select(signing_certificates.c.key_id, signing_certificates.c.certificate_pem)
-        .where(signing_certificates.c.dock == dock)
-        .order_by(signing_certificates.c.known_since)
-    )
-    rows = (await connection.execute(query)).all()
-    ids = [row.key_id for row in rows]
+    certificates = await load_certificates(connection, dock)
+    ids = list(certificates)
     first = ids.index(last_key) if last_key in ids else 0
-    return keyring(
-        *(VerifyingKey.from_certificate_pem(row.certificate_pem) for row in rows[first:])
-    )
+    return keyring(*map(VerifyingKey.from_certificate_pem, list(certificates.values())[first:]))
 
 
 async def add_attestations(
@@ -116,3 +109,27 @@ async def end_alerts(
         .where(alerts.c.dock == dock, alerts.c.code == code, alerts.c.over_at.is_(None))
         .values(over_at=now_utc)
     )
+
+
+async def load_kept(
+    connection: AsyncConnection, dock: DockId, *, after: int, limit: int
+) -> list[tuple[int, bytes]]:
+    """Return numbers and exact envelopes of a dock's attestations beyond *after*, in order."""
+    query = (
+        select(attestations.c.sequence, attestations.c.envelope)
+        .where(attestations.c.dock == dock, attestations.c.sequence > after)
+        .order_by(attestations.c.sequence)
+        .limit(limit)
+    )
+    return [(row.sequence, row.envelope) for row in (await connection.execute(query)).all()]
+
+
+async def load_certificates(connection: AsyncConnection, dock: DockId) -> Mapping[str, bytes]:
+    """Return the PEM certificates of all keys that *dock* ever had, the first one first, by id."""
+    query = (
+        select(signing_certificates.c.key_id, signing_certificates.c.certificate_pem)
+        .where(signing_certificates.c.dock == dock)
+        .order_by(signing_certificates.c.known_since)
+    )
+    rows = (await connection.execute(query)).all()
+    return {row.key_id: row.certificate_pem for row in rows}
