@@ -1,7 +1,10 @@
 """What docks attest is kept as it came, in a chain of each dock; what does not fit is refused."""
 
+import asyncio
+import itertools
 import random
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from protocol.strict_json import encode, parse
 from protocol.topics import Channel, parse_dock_topic
 from protocol.versions import Statement
 from scripts.samples import attestation, signing_key
+from server_agent import app
 from server_agent.intake.attestations import (
     MAX_ATTESTATION_BYTES,
     Witness,
@@ -28,7 +32,8 @@ from server_agent.intake.attestations import (
 from server_agent.intake.checks import KnownSite, Refused
 from tests.protocol.vectors import VECTORS, read_json
 from tests.simulators.archive_site import DOCK, OTHER_DOCK, ArchiveSite, lay_out_site
-from tests.simulators.attestation_bench import AttestationBench, Chain
+from tests.simulators.attestation_bench import NOW, AttestationBench, Chain
+from tests.simulators.dock import TIMEOUT_S
 
 KEY = signing_key(DOCK)
 CASE = VECTORS / "F-ADM-010"
@@ -322,3 +327,50 @@ async def test_who_never_attested_is_not_missed(bench: AttestationBench, chain: 
     await bench.start()
     await bench.note_silence()
     assert bench.alerts() == []
+
+
+class StoppedError(Exception):
+    """Stands for a power cut: nothing of ours catches it."""
+
+
+async def test_stopped_at_every_statement(site: ArchiveSite, chain: Chain) -> None:
+    """Wherever an archive stops while it takes one in, that one is kept and logged once."""
+    first, second, third = (chain.next() for _ in range(3))
+    bench = AttestationBench(site)
+    await bench.start()
+    await bench.send(first)
+    await bench.stop()
+    for allowed in itertools.count():
+        await bench.start()
+        rows = bench.kept(), bench.rows("SELECT count(*) FROM custody_entries")
+        with bench.stopping_after(allowed, StoppedError) as stopped, suppress(StoppedError):
+            await bench.send(third, second)
+        await bench.stop()
+        if not stopped:
+            break
+        assert (bench.kept(), bench.rows("SELECT count(*) FROM custody_entries")) == rows
+        assert bench.refused() == {}
+
+    assert allowed > 5
+    assert bench.kept() == [first, second]
+    assert bench.refused() == {third: "F-ADM-010"}
+    assert bench.alerts() == [("E-ATT-102", DOCK)]
+    assert bench.rows("SELECT count(*) FROM custody_entries") == [(2,)]
+
+
+async def test_the_archive_looks_now_and_then(
+    site: ArchiveSite, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as it runs, it notices who attests no more."""
+    bench = AttestationBench(site)
+    await bench.start()
+    await bench.send(chain.next())
+    await bench.stop()
+    monkeypatch.setattr(app, "_SWEEP_S", 0.05)
+
+    async with app.serve(site.configure(), clock=lambda: NOW + timedelta(hours=27)):
+        async with asyncio.timeout(TIMEOUT_S):
+            while not bench.alerts():  # noqa: ASYNC110 - another program's eyes get no event
+                await asyncio.sleep(0.02)
+
+    assert bench.alerts() == [("E-ATT-103", DOCK)]

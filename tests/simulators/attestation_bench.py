@@ -1,14 +1,16 @@
 """The archive's intake of attestations, without a network, and docks that really sign."""
 
 import contextlib
+import itertools
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
 from protocol.attestation import Attestation
@@ -81,7 +83,7 @@ class AttestationBench:
         in_force = await issue_registry(
             config.registry, ca=config.tls.ca, store=store, signer=signer
         )
-        self._known = in_force.site
+        self._known, self._store = in_force.site, store
         files = LogFiles(self.site.archive / CUSTODY)
         self.custody = CustodyLog(store, files, signer=signer, alarms=Alarms(store, signer))
         self.intake = AttestationIntake(store, signer=signer, custody=self.custody)
@@ -101,6 +103,32 @@ class AttestationBench:
             open_statement(answer.envelope, Statement.ATTESTED, Attested, keys)
             for answer in answers
         ]
+
+    @contextlib.contextmanager
+    def stopping_after(self, allowed: int, error: type[Exception]) -> Iterator[list[str]]:
+        """Raise *error* at the statement after so many, or at the commit; yield at which it did."""
+        stopped: list[str] = []
+        count = itertools.count()
+
+        def look(statement: str) -> None:
+            if next(count) >= allowed:
+                stopped.append(statement)
+                raise error
+
+        def before(_c: object, _cursor: object, statement: str, *_: object) -> None:
+            look(statement)
+
+        def commit(_connection: object) -> None:
+            look("COMMIT")
+
+        engine = self._store._writer.sync_engine  # noqa: SLF001 - where a power cut happens
+        event.listen(engine, "before_cursor_execute", before)
+        event.listen(engine, "commit", commit)
+        try:
+            yield stopped
+        finally:
+            event.remove(engine, "before_cursor_execute", before)
+            event.remove(engine, "commit", commit)
 
     async def note_silence(self) -> None:
         """Look who attests no more, as the program does now and then."""
