@@ -2,20 +2,23 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from edge_agent.adapters.attestation_post import read_answer
 from edge_agent.adapters.attestations import AttestationFolder, attestations_folder
 from edge_agent.config import EdgeConfig
 from edge_agent.errors import AttestationsError
 from protocol.attestation import Attestation
+from protocol.attested import Attested
 from protocol.chain import GENESIS
 from protocol.digest import sha256_hex
-from protocol.envelope import parse_statement, take_apart
+from protocol.envelope import keyring, parse_statement, take_apart
 from protocol.errors import ProtocolError
-from protocol.keys import VerifyingKey
+from protocol.keys import KeyId, VerifyingKey
 from protocol.versions import Statement
-from runtime.keys import load_signing_key
+from runtime.keys import load_certificate_key, load_signing_key
 
 EXAMPLES: Final = """\
 examples:
@@ -55,7 +58,21 @@ def show(config: EdgeConfig, options: argparse.Namespace) -> int:
     missing = files[-1][0] - len(files)
     if missing:
         print(f"✗ {missing} numbers are missing before {files[-1][0]}", file=sys.stderr)
+    print(_sent(read_answer(folder, _archive_keys(config)), files[-1][0]))
     return 1 if faults or missing else 0
+
+
+def _archive_keys(config: EdgeConfig) -> Mapping[KeyId, VerifyingKey]:
+    return keyring(load_certificate_key(config.archive.signing_certificate))
+
+
+def _sent(answer: Attested | None, last: int) -> str:
+    if answer is None:
+        return "the archive has not answered for any of them yet"
+    waiting = max(0, last - answer.sequence)
+    more = f"; {waiting} wait to be sent" if waiting else ""
+    at = f"{answer.answered_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"the archive signed at {at} that it keeps them up to number {answer.sequence}{more}"
 
 
 def _checked(path: Path, number: int, expected: str, key: VerifyingKey) -> tuple[Attestation, str]:

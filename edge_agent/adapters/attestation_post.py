@@ -31,6 +31,7 @@ CONTRADICTED: Final = "E-ATT-104"
 # The archive has fewer than it once answered for.
 SET_BACK: Final = "E-ATT-105"
 
+_ANSWER: Final = "answered.dsse.json"
 _LONGEST_S: Final = 600.0
 
 _log = structlog.get_logger(__name__)
@@ -60,7 +61,7 @@ class AttestationPost:
     ) -> None:
         """Send what is in *folder*; what is new there, within *pause_s*."""
         self._folder = AttestationFolder(folder)
-        self._file = folder / "answered.dsse.json"
+        self._file = folder / _ANSWER
         self._notices = notices
         self._dock = dock
         self._keys = archive_keys
@@ -79,7 +80,7 @@ class AttestationPost:
             OSError: Our disk failed.
         """
         if self._answer is None:
-            self._answer = await asyncio.to_thread(self._read_answer)
+            self._answer = await asyncio.to_thread(read_answer, self._file.parent, self._keys)
         is_first, pause_s = True, self._pause_s
         while True:
             beats = self._heard.beats
@@ -112,7 +113,7 @@ class AttestationPost:
         if fault is not None:
             await self._keep_unhandled(topic, untrusted, CONTRADICTED, fault)
             return
-        before = self._answer or await asyncio.to_thread(self._read_answer)
+        before = self._answer or await asyncio.to_thread(read_answer, self._file.parent, self._keys)
         if before is not None and answer.sequence < before.sequence:
             if answer.answered_at <= before.answered_at:
                 return  # it was answered before what we know, and came again
@@ -163,19 +164,25 @@ class AttestationPost:
             return f"the archive has another attestation {answer.sequence} than this dock"
         return None
 
-    def _read_answer(self) -> Attested | None:
-        try:
-            kept = self._file.read_bytes()
-            return open_statement(kept, Statement.ATTESTED, Attested, self._keys)
-        except FileNotFoundError:
-            return None
-        except ProtocolError as error:
-            _log.warning("the archive's last answer cannot be read", detail=str(error))
-            return None  # all is sent again, and answered again
-
     def _keep_answer(self, envelope: bytes) -> None:
         make_directories(self._file.parent)
         replace_file(self._file, envelope)
+
+
+def read_answer(folder: Path, archive_keys: Mapping[KeyId, VerifyingKey]) -> Attested | None:
+    """Return the archive's last answer; None if there is none that can be read.
+
+    Raises:
+        OSError: Our disk failed.
+    """
+    try:
+        kept = (folder / _ANSWER).read_bytes()
+        return open_statement(kept, Statement.ATTESTED, Attested, archive_keys)
+    except FileNotFoundError:
+        return None
+    except ProtocolError as error:
+        _log.warning("the archive's last answer cannot be read", detail=str(error))
+        return None  # all is sent again, and answered again
 
 
 def make_post(

@@ -2,6 +2,7 @@
 
 import random
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.programs import ours
 from demo.site import Site, SiteOptions
 from edge_agent.adapters.attestations import AttestationFolder
 from protocol.attested import Attested
@@ -91,3 +93,10 @@ def test_killed_programs_keep_each_attestation_once(site: Site) -> None:
     assert [envelope for (envelope,) in kept] == made(site)
     assert numbers == list(range(1, len(kept) + 1))
     assert refused == []
+    shown = subprocess.run(
+        ours("edge-agent", "attestations", "--newest", "1", "--config", site.config("edge")),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.strip().endswith(f"that it keeps them up to number {len(kept)}")
