@@ -13,6 +13,7 @@ from edge_agent.adapters.attestations import AttestationFolder, attestations_fol
 from edge_agent.adapters.notice_store import Notice, NoticeStore
 from edge_agent.adapters.pulse import Pulse
 from edge_agent.config import EdgeConfig
+from edge_agent.errors import AttestationsError
 from edge_agent.outbox.answers import Unhandled
 from protocol.attested import Attested
 from protocol.digest import ZERO_DIGEST, sha256_hex
@@ -68,6 +69,7 @@ class AttestationPost:
         self._pause_s = pause_s
         self._heard = Pulse()
         self._answer: Attested | None = None
+        self._told = set[str]()
 
     async def run(self, link: Link) -> None:
         """Send over one connection, until cancelled.
@@ -84,7 +86,7 @@ class AttestationPost:
         is_first, pause_s = True, self._pause_s
         while True:
             beats = self._heard.beats
-            letter = await asyncio.to_thread(self._next, or_newest=is_first)
+            letter = await self._read_next(or_newest=is_first)
             if letter is None:
                 await asyncio.sleep(self._pause_s)
                 continue
@@ -138,14 +140,29 @@ class AttestationPost:
     async def _keep_unhandled(self, topic: str, body: bytes, code: str, detail: str) -> None:
         await self._notices.keep_unhandled(topic, body, Unhandled(code=code, detail=detail))
 
+    async def _read_next(self, *, or_newest: bool) -> _Letter | None:
+        """Return what is to be sent; one that cannot be read holds up nothing but those behind."""
+        try:
+            return await asyncio.to_thread(self._next, or_newest=or_newest)
+        except AttestationsError as error:
+            if str(error) not in self._told:
+                self._told.add(str(error))
+                notice = Notice(code=error.code, text=str(error), facts={})
+                await self._notices.raise_alert(notice)
+            return None
+
     def _next(self, *, or_newest: bool) -> _Letter | None:
-        """Return the first that the archive has not answered for."""
+        """Return the first that the archive has not answered for.
+
+        Raises:
+            AttestationsError: It cannot be read.
+        """
         files = self._folder.files()
         waiting = [one for one in files if one[0] > self._number]
         if not waiting and not (or_newest and files):
             return None
         number, path = waiting[0] if waiting else files[-1]
-        return _Letter(number=number, envelope=path.read_bytes())
+        return _Letter(number=number, envelope=_read(path))
 
     def _fault_of(self, answer: Attested) -> str | None:
         """Return how an answer contradicts what we keep."""
@@ -157,9 +174,9 @@ class AttestationPost:
             if path is None:
                 return f"the archive has attestation {answer.sequence}, and this dock has not"
             try:
-                digest = sha256_hex(take_apart(path.read_bytes()).payload)
-            except ProtocolError as error:
-                return f"{path}: {error}"
+                digest = sha256_hex(take_apart(_read(path)).payload)
+            except (ProtocolError, AttestationsError) as error:
+                return f"{path.name}: {error}"
         if answer.payload_sha256 != digest:
             return f"the archive has another attestation {answer.sequence} than this dock"
         return None
@@ -167,6 +184,18 @@ class AttestationPost:
     def _keep_answer(self, envelope: bytes) -> None:
         make_directories(self._file.parent)
         replace_file(self._file, envelope)
+
+
+def _read(path: Path) -> bytes:
+    """Return an attestation's bytes.
+
+    Raises:
+        AttestationsError: It cannot be read: footage and all else go on without it.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise AttestationsError(f"{path.name} cannot be read: {error.strerror}") from error
 
 
 def read_answer(folder: Path, archive_keys: Mapping[KeyId, VerifyingKey]) -> Attested | None:

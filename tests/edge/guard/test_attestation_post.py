@@ -314,6 +314,29 @@ async def test_one_that_was_taken_away(dock: Dock, site: ArchiveSite) -> None:
     assert rows(site, "SELECT code FROM refused_messages") == [("F-ADM-010",)]
 
 
+@pytest.mark.usefixtures("archive")
+async def test_one_that_cannot_be_read(dock: Dock, site: ArchiveSite) -> None:
+    """A person is told, once, and the connection goes on; what was mended is sent after all."""
+    dock.attest(3)
+    path = AttestationFolder(dock.folder).files()[1][1]
+    path.rename(dock.folder / "aside")
+    path.mkdir()  # what reading it says is an OSError, as of a bad sector
+    async with dock.online():
+        await until_kept(site, 1)
+        async with asyncio.timeout(TIMEOUT_S):
+            while not await dock.alerts():
+                await dock.notices.raised.wait()
+        answer = dock.answer()
+        path.rmdir()
+        (dock.folder / "aside").rename(path)
+        await dock.until_answered(3)
+
+    assert answer is not None
+    assert answer.sequence == 1
+    assert kept(site) == dock.chain.sent
+    assert await dock.alerts() == ["E-ISO-112"]
+
+
 async def test_a_broker_that_takes_none(dock: Dock, tmp_path: Path) -> None:
     """One whose access list is of a release before: it is asked again, and nothing else suffers."""
     other = lay_out_site(tmp_path / "other")
