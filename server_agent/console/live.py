@@ -205,6 +205,7 @@ _TAKE: Final = MappingProxyType(
         Channel.RECEIPTS: _unexpected,
         Channel.COMMANDS: _unexpected,
         Channel.ANSWERS: _unexpected,
+        Channel.COSIGNATURES: _unexpected,
         Channel.ATTESTATIONS: _unexpected,
         Channel.ATTESTED: _unexpected,
     }
