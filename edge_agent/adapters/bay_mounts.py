@@ -178,13 +178,18 @@ class BayMounts:
     def _search(self, bay: BayNumber, stack: contextlib.ExitStack) -> _Search:
         """Make what is in a bay read-only, and look what it is."""
         search = _Search()
-        for disk in self._disks_of(bay):
+        disks = self._disks_of(bay)
+        for disk in disks:
             for device, fd in self._open_all(disk, stack, search):
                 try:
                     found = recognise(read_head(fd, HEAD_BYTES))
                     search.volumes.append(FoundVolume(device=device, file_system=found, fd=fd))
                 except MountError as error:
                     search.leave_out(device, error)
+        # A name and a number are used again as soon as a disk has left: it may have been another
+        # bay's that was opened. What is open keeps its number, so this look is the one that counts.
+        if not _numbers(disks) <= _numbers(self._disks_of(bay)):
+            raise NoDiskError(f"bay {bay}: a disk left while it was looked at")
         if len(search.volumes) > MAX_VOLUMES:
             raise TooManyVolumesError(f"{len(search.volumes)} volumes, at most {MAX_VOLUMES}")
         search.volumes.sort(key=lambda one: (-one.device.size_bytes, one.device.number))
@@ -283,3 +288,7 @@ class BayMounts:
             return self._ports[bay]
         except KeyError:
             raise NotAUsbBayError(f"bay {bay} is no USB bay of the configuration") from None
+
+
+def _numbers(disks: Sequence[Disk]) -> set[tuple[int, int]]:
+    return {device.number for disk in disks for device in (disk.device, *disk.partitions)}

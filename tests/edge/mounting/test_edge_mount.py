@@ -284,3 +284,17 @@ def test_a_recorder_that_is_in_use_is_detached(mounting: Mounting, disk: BlockDe
         assert file.read() == b"what was recorded"
 
     assert not mounting.mounts()
+
+
+def test_a_name_that_became_another_bays_disk_meanwhile(disk: BlockDevice) -> None:
+    """The kernel uses a name and a number again as soon as a disk has left: it is not mounted."""
+    usb = "/sys/devices/pci0000:00/0000:00:14.0/usb1"
+    goes_over = {"bay_mounts.open_read_only:1": f"mv {usb}/1-1/1-1:1.0 {usb}/1-2/"}
+    with running_edge_mount(before=Before(meddling=goes_over)) as mounting:
+        mounting.sysfs.plug("1-2")
+        mounting.plug("1-1", disk)
+
+        assert mounting.client(1).mount().code == "E-MNT-104"
+        assert not mounting.mounts()
+        assert mounting.client(2).mount().volumes
+        mounting.client(2).detach()
