@@ -49,10 +49,11 @@ class Openings:
     def read(self) -> tuple[Opening, ...]:
         """Return all that there are, also those that are over; sorted by port."""
         try:
-            names = sorted(os.listdir(self._folder))[:_MOST]  # noqa: PTH208 - names are wanted
+            names = os.listdir(self._folder)  # noqa: PTH208 - names are wanted
         except OSError:
             return ()
-        found = (self._read(name) for name in names)
+        ports = sorted(filter(None, map(parse_port, names)))
+        found = (self._read(port) for port in ports[:_MOST])
         return tuple(one for one in found if one is not None)
 
     def is_over(self, opening: Opening) -> bool:
@@ -78,17 +79,16 @@ class Openings:
         return opening
 
     def forget(self, opening: Opening) -> None:
-        """Take away one that is over."""
+        """Take away one that is over, unless its port was opened again meanwhile."""
         with suppress(OSError):
-            (self._folder / opening.port).unlink()
+            if self._read(opening.port) == opening:
+                (self._folder / opening.port).unlink()
 
     @staticmethod
     def _left_s(opening: Opening) -> float:
         return opening.until_boot_s - _boot_s()
 
     def _read(self, name: str) -> Opening | None:
-        if parse_port(name) is None:
-            return None
         try:
             with (self._folder / name).open("rb") as file:
                 if os.fstat(file.fileno()).st_uid != os.geteuid():

@@ -355,6 +355,29 @@ def test_an_opening_outlives_the_guard(door: Door) -> None:
     assert door.gate.told.open_ports == before
 
 
+def test_a_port_that_is_opened_again_while_its_time_runs_out(door: Door) -> None:
+    """What a technician asked for a moment ago is not taken away with what was over."""
+    door.settle()
+    door.open("1-3", 30)
+    door.look()
+    door.open("1-3", 0)
+    door.kernel.plug("1-1")
+    door.kernel.on_authorized = lambda _port: door.open("1-3", 30)
+    door.look()
+    door.look()
+
+    assert [one.port for one in door.gate.told.open_ports] == ["1-3"]
+
+
+def test_what_is_no_opening_hides_none(door: Door) -> None:
+    """However much of it stands in the folder, such as what a killed program left."""
+    door.open("1-3", 30)
+    for number in range(1, 33):
+        (door.folder / f".1-{number}").touch()
+
+    assert [one.port for one in Openings(door.folder).read()] == ["1-3"]
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
