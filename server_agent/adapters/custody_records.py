@@ -1,21 +1,23 @@
 """The catalogue's side of the custody log: entries in order, and what was signed last."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice, takewhile
 from typing import Final
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from protocol.custody import ReceiptIssued, parse_entry
 from protocol.errors import ProtocolError
 from protocol.identifiers import ReceiptId
+from server_agent.adapters.upload_slots import in_thread
 from server_agent.catalogue.tables import custody_checkpoint, custody_entries
 from server_agent.errors import LogChangedError
 from server_agent.ledger.custody import Logged
 
 _ONLY_ROW: Final = 1
-_TOGETHER: Final = 4_096
+# Some MiB at most, however many there are.
+_TOGETHER: Final = 256
 
 
 async def append_entries(connection: AsyncConnection, entries: Sequence[Logged]) -> None:
@@ -93,31 +95,60 @@ async def take_back_entries(
         LogChangedError: One of these is another one in the log.
     """
     index = custody_entries.c.entry_index
-    query = select(custody_entries).order_by(index)
-    rows = (await connection.execute(query)).mappings().all()
-    common = 0
-    for logged, row in zip(entries(0), rows, strict=False):
-        if (row["entry_index"], row["entry"]) != (common, logged):
-            break
-        common += 1
-    if common < min(known, len(rows)):
+    common = await _count_common(connection, entries(0))
+    count = (await connection.execute(select(func.count()).select_from(custody_entries))).scalar()
+    if common < min(known, count or 0):
         raise LogChangedError(f"entry {common} of the catalogue is not what was logged")
-    await connection.execute(delete(custody_entries).where(index >= common))
-    lacking = (
-        {
-            "entry_index": number,
-            "entry": entry,
-            "salt": None,
-            "personal": None,
-            "receipt_id": receipt_id_in(entry),
-        }
-        for number, entry in enumerate(entries(common), start=common)
-    )
-    own = ({**row, "entry_index": number} for number, row in enumerate(rows[common:], start=size))
-    both = chain(lacking, own)
-    while batch := list(islice(both, _TOGETHER)):
-        await connection.execute(insert(custody_entries), batch)
+    # Below zero for a moment, where no number is taken.
+    aside = update(custody_entries).where(index >= common).values(entry_index=-1 - index)
+    await connection.execute(aside)
+    lacking, number = entries(common), common
+    while batch := await _next_of(lacking):
+        rows = [
+            {
+                "entry_index": at,
+                "entry": entry,
+                "salt": None,
+                "personal": None,
+                "receipt_id": receipt_id_in(entry),
+            }
+            for at, entry in enumerate(batch, start=number)
+        ]
+        await connection.execute(insert(custody_entries), rows)
+        number += len(batch)
+    await _put_behind(connection, size)
     return size - common
+
+
+async def _count_common(connection: AsyncConnection, logged: Iterator[bytes]) -> int:
+    """Return with how many of the log's entries the catalogue's begin."""
+    common = 0
+    while batch := await _next_of(logged):
+        own = await load_entries(connection, first=common, limit=len(batch))
+        pairs = zip(batch, own, strict=False)  # the catalogue may have fewer
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        common += same
+        if same < len(batch):
+            break
+    return common
+
+
+async def _put_behind(connection: AsyncConnection, size: int) -> None:
+    """Number those entries from *size* on that were put aside, in their order."""
+    index = custody_entries.c.entry_index
+    query = select(index).where(index < 0).order_by(index.desc()).limit(_TOGETHER)
+    renumber = update(custody_entries).where(index == bindparam("old"))
+    renumber = renumber.values(entry_index=bindparam("new"))
+    number = size
+    while asides := (await connection.execute(query)).scalars().all():
+        rows = [{"old": old, "new": new} for new, old in enumerate(asides, start=number)]
+        await connection.execute(renumber, rows)
+        number += len(rows)
+
+
+async def _next_of(entries: Iterator[bytes]) -> list[bytes]:
+    """Return the next entries of a log, which are read from its files; none at the end."""
+    return await in_thread(lambda: list(islice(entries, _TOGETHER)))
 
 
 async def load_signed(connection: AsyncConnection) -> bytes | None:

@@ -1,11 +1,13 @@
 """The custody log grows, is taken up again, and is refused if it is not what was signed."""
 
 import shutil
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
+from sqlalchemy import select
 
 from protocol.checkpoint import Checkpoint, sign_checkpoint
 from protocol.envelope import sign_statement
@@ -14,7 +16,10 @@ from protocol.log_proofs import parse_logged_receipt
 from protocol.tiles import CHECKPOINT
 from protocol.versions import Statement
 from scripts.samples import chain, receipt, signing_key
+from server_agent.adapters.custody_records import append_entries
+from server_agent.catalogue.tables import custody_entries
 from server_agent.errors import LogChangedError, LogError, LogKeyError
+from server_agent.ledger.custody import Logged
 from server_agent.signing import Answer
 from tests.simulators.custody_site import (
     KEY,
@@ -188,6 +193,48 @@ async def test_a_lost_catalogue_reads_the_log_back(signed: CustodySite, tmp_path
 
         assert new.logged() == [*ENTRIES, b"since then"]
         assert await new.committed() == new.logged()
+
+
+async def test_what_was_committed_since_then_keeps_its_order_and_its_salts(
+    signed: CustodySite,
+) -> None:
+    """More of it than is moved at once, and next to what the log has in its place."""
+    since_then = [Logged(entry=b"since then %d" % at, salt=b"%d" % at) for at in range(2_000)]
+    await signed.execute("DELETE FROM custody_entries WHERE entry_index > 290")
+    async with signed.store.writing() as connection:
+        await append_entries(connection, since_then)
+    # Not what was signed, so that the log is the longer one.
+    await signed.execute("DELETE FROM custody_checkpoint")
+
+    await signed.log().seal()
+
+    assert signed.logged() == [*ENTRIES, *(one.entry for one in since_then)]
+    assert await signed.committed() == signed.logged()
+    async with signed.store.reading() as connection:
+        query = select(custody_entries.c.salt).order_by(custody_entries.c.entry_index)
+        salts = (await connection.execute(query)).scalars().all()
+    assert salts == [None] * len(ENTRIES) + [one.salt for one in since_then]
+
+
+async def test_a_long_log_is_read_back_in_little_memory(site: CustodySite) -> None:
+    """Of the catalogue's own entries, and of the log's, a few at a time are in memory."""
+    await site.commit(*(b"%d " % number + bytes(4_000) for number in range(12_000)))
+    await site.log().seal()
+    before = await site.committed()
+    await site.execute("DELETE FROM custody_checkpoint")
+    await site.execute("DELETE FROM custody_entries WHERE entry_index >= 11000")
+    log = site.log()
+
+    tracemalloc.start()
+    try:
+        await log.seal()
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert await site.committed() == before
+    # 16 MiB of them for whatever one file of the log may hold.
+    assert peak_bytes < 32 * 1024 * 1024
 
 
 async def test_what_was_signed_and_is_another_is_not_read_back(signed: CustodySite) -> None:
