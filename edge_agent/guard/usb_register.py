@@ -72,8 +72,9 @@ def after_look(
         now: Aware.
     """
     standing = {sighting for _, sighting in seen}
+    # A clock that was ahead is no reason to keep one for years.
     refused = {
-        one.sighting: one
+        one.sighting: replace(one, first_at=min(one.first_at, now), last_at=min(one.last_at, now))
         for one in register.refused
         if one.sighting in standing or now - one.last_at < KEPT_FOR
     }

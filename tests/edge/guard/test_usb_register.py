@@ -49,6 +49,15 @@ def test_one_that_comes_again() -> None:
     assert after_look(gone, [], now=NOW + SECOND + KEPT_FOR).refused == ()
 
 
+def test_a_clock_that_was_ahead() -> None:
+    """What was refused by a clock of another year is kept for a day by the right one."""
+    register = after_look(Register(), [(3, sighting())], now=NOW + 3_000 * KEPT_FOR)
+    register = after_look(register, [], now=NOW)
+
+    assert len(register.refused) == 1
+    assert after_look(register, [], now=NOW + KEPT_FOR).refused == ()
+
+
 def test_what_is_let_in_is_not_counted() -> None:
     """It is there, and no refusal."""
     register = after_look(Register(), [(3, sighting(let_in=True))], now=NOW)
