@@ -8,7 +8,6 @@ Source:
     C2SP tlog-tiles.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -25,9 +24,6 @@ _LENGTH_BYTES: Final = 2
 _HIGHEST_LEVEL: Final = 63
 _ENTRIES: Final = "entries"
 _GROUP: Final = 1_000
-_PATH: Final = re.compile(
-    r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/){0,6})([0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?"
-)
 
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
@@ -56,23 +52,6 @@ class Tile:
         return f"tile/{level}/{_index_path(self.index)}" + (
             "" if self.is_full else f".p/{self.width}"
         )
-
-
-def parse_path(untrusted: str) -> Tile | None:
-    """Return the tile that has this path; None if it is no tile's."""
-    match = _PATH.fullmatch(untrusted)
-    if match is None:
-        return None
-    level, groups, last, width = match.groups()
-    index = int(groups.replace("x", "").replace("/", "") + last)
-    tile = Tile(
-        level=None if level == _ENTRIES else int(level),
-        index=index,
-        width=TILE_WIDTH if width is None else int(width),
-    )
-    # Each tile has one path: no groups of zeros in front, no full tile called partial.
-    fits = tile.level is None or tile.level <= _HIGHEST_LEVEL
-    return tile if fits and tile.path == untrusted else None
 
 
 def tiles_of(size: int, *, since: int = 0) -> Iterator[Tile]:

@@ -14,13 +14,10 @@ from protocol.tiles import (
     encode_bundle,
     nodes_in,
     parse_bundle,
-    parse_path,
     parse_tile,
     rows_above,
     tiles_of,
 )
-
-_HIGH = 1 << 40
 
 
 def _entry(index: int) -> bytes:
@@ -54,38 +51,6 @@ def _grow(sizes: list[int]) -> tuple[Edge, dict[str, bytes]]:
 def test_paths(tile: Tile, path: str) -> None:
     """As the source gives them."""
     assert tile.path == path
-    assert parse_path(path) == tile
-
-
-@given(
-    level=st.none() | st.integers(0, 63),
-    index=st.integers(0, _HIGH),
-    width=st.integers(1, TILE_WIDTH),
-)
-def test_every_path_is_read_back(level: int | None, index: int, width: int) -> None:
-    """Whatever tile it is."""
-    tile = Tile(level=level, index=index, width=width)
-    assert parse_path(tile.path) == tile
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("checkpoint", "tile/0/1", "tile/00/001", "tile/64/001", "tile/0/x000/001"),
-        *("tile/0/001.p/0", "tile/0/001.p/256", "tile/0/001.p/01", "tile/0/001/", "tile/0/x001"),
-        *("tile/0/../001", "tile/0/001\n", "tile/0/٠٠١", "tile/0/.001.ab.partial", ""),
-    ],
-)
-def test_nothing_else_is_a_path(path: str) -> None:
-    """Each tile has one path."""
-    assert parse_path(path) is None
-
-
-@given(st.text(max_size=30))
-def test_no_path_makes_it_stumble(untrusted: str) -> None:
-    """It is a tile's one path, or none."""
-    tile = parse_path(untrusted)
-    assert tile is None or tile.path == untrusted
 
 
 def test_the_tiles_of_the_sources_example() -> None:
