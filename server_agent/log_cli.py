@@ -16,7 +16,7 @@ from protocol.errors import IdentifierError, ProtocolError
 from protocol.identifiers import parse_manifest_id
 from protocol.keys import VerifyingKey
 from protocol.log_proofs import Inclusion
-from protocol.merkle import prove_inclusion
+from protocol.merkle import check_inclusion, leaf_hash, prove_inclusion
 from protocol.tiles import TILE_WIDTH
 from runtime.keys import load_certificate_key
 from server_agent.adapters.log_files import WATCHED, LogFiles
@@ -150,7 +150,11 @@ def _prove(
     reader = LogReader(checkpoint.size, files.read)
     for index, entry in _entries(reader, containing=(receipt or manifest or "").encode()):
         if _is_wanted(_parsed(entry), receipt, manifest):
-            hashes = prove_inclusion(index, checkpoint.size, reader.nodes)
+            try:
+                hashes = prove_inclusion(index, checkpoint.size, reader.nodes)
+                check_inclusion(index, checkpoint.size, leaf_hash(entry), hashes, checkpoint.root)
+            except ProtocolError as error:
+                raise LogChangedError(str(error)) from error
             proof = Inclusion(entry=entry, index=index, hashes=hashes, note=note)
             sys.stdout.write(proof.encode())
             return _GOOD

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -251,6 +252,20 @@ def test_what_is_wrong_is_told(archived: Archived, capsys: pytest.CaptureFixture
     assert "BAD  tile/0/000.p/8: " in capsys.readouterr().out
     shutil.rmtree(archived.log)
     assert archived.run("verify") == 4
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda tile: tile.write_bytes(bytes(256))])
+def test_a_proof_that_proves_nothing_is_not_handed_out(
+    archived: Archived, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], object]
+) -> None:
+    """Where the log's tiles are gone, or are not those that were signed."""
+    [receipt, _] = [one for one in archived.entries() if isinstance(one, ReceiptIssued)]
+    damage(archived.log / "tile/0/000.p/8")
+
+    assert archived.run("prove", "--receipt", receipt.receipt_id) == 1
+
+    told = capsys.readouterr()
+    assert (told.out, "E-LOG-101" in told.err) == ("", True)
 
 
 def test_prove_needs_to_know_what(archived: Archived) -> None:
