@@ -144,3 +144,12 @@ def test_the_public_consistency_proofs() -> None:
                 check_consistency(*facts)
         else:
             check_consistency(*facts)
+
+
+def test_a_part_of_another_length_is_none() -> None:
+    """Two of them would be hashed as other two are."""
+    left, right = bytes(31), b"\0" + leaf_hash(b"x")
+    with pytest.raises(ProofError, match="no SHA-256"):
+        check_inclusion(1, 2, leaf_hash(b"x"), [left], node_hash(left, leaf_hash(b"x")))
+    with pytest.raises(ProofError, match="no SHA-256"):
+        check_consistency(1, 2, [right], bytes(32), node_hash(bytes(32), right))

@@ -159,7 +159,31 @@ def test_bounds() -> None:
         read_note(b"x\n\n" + "— a AAAAAAAA\n".encode() * (MAX_SIGNATURES + 1))
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a+b", "a\u2003b", "a\n"])
+@pytest.mark.parametrize("text", [b"x\ty\n", b"x\r\n", b"\0\n", b"\x1b[2J\n"])
+def test_control_characters_are_in_no_note(text: bytes) -> None:
+    """Whoever signed it."""
+    with pytest.raises(NoteError, match="control"):
+        read_note(Note(text=text, lines=(sign_text(text, ORIGIN, LOG),)).encode())
+
+
+def test_a_key_without_a_signature_is_no_line() -> None:
+    """Four bytes say which key it is; behind them there is something."""
+    with pytest.raises(NoteError, match="4 bytes"):
+        read_note(b"x\n\n\xe2\x80\x94 a AAAAAA==\n")
+
+
+def test_a_time_that_is_none() -> None:
+    """The highest bit is not set in any: the source has it so."""
+    text = CHECKPOINT.text()
+    watcher = NoteKey(name="dock-01", key=WATCHER.public, kind=NoteKind.COSIGNATURE)
+    last, none = (cosign_text(text, "dock-01", WATCHER, unix_s=(1 << 63) - at) for at in (1, 0))
+
+    assert Note(text=text, lines=(last,)).cosigned_at_s(watcher) == (1 << 63) - 1
+    with pytest.raises(SignatureError):
+        Note(text=text, lines=(none,)).cosigned_at_s(watcher)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a+b", "a\u2003b", "a\n", "a\0"])
 def test_names_that_no_line_can_carry(name: str) -> None:
     """They would be read as something else."""
     with pytest.raises(NoteError):

@@ -153,3 +153,16 @@ def test_what_does_not_add_up(untrusted: bytes) -> None:
     """Where the kernel would pass over something, this refuses."""
     with pytest.raises(UsbDescriptorsError):
         parse_descriptors(untrusted)
+
+
+def test_what_stands_in_a_configurations_place() -> None:
+    """One for another speed is none that the kernel uses."""
+    with pytest.raises(UsbDescriptorsError, match="is none"):
+        parse_descriptors(DISK[:19] + b"\x07" + DISK[20:])
+
+
+def test_more_than_the_kernel_gives() -> None:
+    """However well it fits together."""
+    configuration = b"\x09\x02\xff\xff\x00\x01\x00\x80\x32" + b"\x02\x24" * 32_763
+    with pytest.raises(UsbDescriptorsError, match="more than the kernel gives"):
+        parse_descriptors(DISK[:17] + b"\x02" + 2 * configuration)

@@ -102,12 +102,14 @@ def test_what_comes_in(port: str, said: bytes) -> None:
         ("1-2", descriptors(1, 2, [TELEPHONE]), "telephone"),
         ("1-2", descriptors(1, 2, [Function(0xE0, 1, 3)]), "e0/01/03"),
         ("1-2", descriptors(1, 2, [Function(8, 5, 0x50)]), "speaks another way"),
+        ("1-2", descriptors(1, 2, [Function(8, 6, 1)]), "speaks another way"),
         ("1-2", descriptors(0x0BDA, 0x8153, [VENDOR]), "known to its maker alone"),
         ("1-2", descriptors(1, 2, [MODEM, NETWORK_DATA], device_class=2), "02/02/01"),
         ("1-2", descriptors(1, 2, [STORAGE], device_class=0xE0), "class e0"),
         ("1-2", descriptors(1, 2, []), "no interface"),
         ("1-2", descriptors(1, 2), "no interface"),
         ("1-2", descriptors(1, 2, [HUB, STORAGE], device_class=9), "a hub"),
+        ("1-2", descriptors(1, 2, [HUB]), "a hub"),
         ("1-2", DISK[:-1], "cannot be read"),
         ("1-3", DISK, "no bay's port"),
         ("1-3", HUB_OF_FOUR, "no bay's port"),
@@ -248,3 +250,17 @@ def _interfaces(said: bytes) -> list[int]:
             found.append(at)
         at += said[at]
     return found
+
+
+def test_a_number_that_goes_on_fits_no_whole_one() -> None:
+    """A pattern without a star is one serial number."""
+    assert verdict(plugged("1-2", serial="17"), LISTED).let_in
+    assert not verdict(plugged("1-2", serial="170"), LISTED).let_in
+
+
+def test_a_disk_that_stays_out_takes_nobodys_place() -> None:
+    """However many of them are at a hub in the bay, in front of the recorder."""
+    stranger, recorder = plugged("1-2.1", DISK_AND_ADAPTER), plugged("1-2.2")
+    judged = judge(POLICY, [stranger, recorder])
+
+    assert [one.let_in for one in judged.values()] == [False, True]

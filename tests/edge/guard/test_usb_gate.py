@@ -1,5 +1,7 @@
 """The door at work, on a sysfs of files that answers as the kernel does."""
 
+import os
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -161,6 +163,7 @@ def test_changed_while_it_is_let_in(door: Door) -> None:
     door.kernel.on_authorized = change
     door.look()
     assert not door.kernel.is_authorized("1-1")
+    assert not [name for name in door.kernel.asked if "drivers" in name or ":" in name]
     (door.kernel.devices / "1-1/descriptors").write_bytes(DISK)
     door.kernel.on_authorized = lambda _port: None
     door.settle()
@@ -170,6 +173,22 @@ def test_changed_while_it_is_let_in(door: Door) -> None:
     door.kernel.swap("1-1", DISK)
     door.settle()
     assert door.kernel.drivers("1-1") == ["usb-storage"]
+
+
+@pytest.mark.parametrize("name", ["serial", "product"])
+def test_another_name_while_it_is_let_in(door: Door, name: str) -> None:
+    """A serial number that was right until then is no better than other descriptors."""
+    door.settle()
+    door.kernel.plug("1-1", DISK)
+
+    def change(port: str) -> None:
+        (door.kernel.devices / port / name).write_text("another\n")
+
+    door.kernel.on_authorized = change
+    door.look()
+
+    assert not door.kernel.is_authorized("1-1")
+    assert door.told("1-1").because == "it changed while it was let in"
 
 
 def test_killed_it_leaves_the_door_shut(door: Door) -> None:
@@ -302,6 +321,19 @@ def test_a_kernel_that_lets_it_in_later(door: Door) -> None:
     assert door.kernel.drivers("1-1") == ["usb-storage"]
 
 
+def test_a_clock_that_is_set_back(door: Door) -> None:
+    """A device that was tried a moment ago does not wait for a year."""
+    door.settle()
+    door.kernel.refuses = OSError(71, "Protocol error")
+    door.kernel.plug("1-1", DISK)
+    door.look()
+    door.kernel.refuses = None
+    door.now -= timedelta(days=365)
+    door.look()
+
+    assert door.told("1-1").let_in
+
+
 def test_a_look_that_changes_nothing(door: Door) -> None:
     """It says what it would do."""
     door.kernel.plug("1-1", DISK)
@@ -328,6 +360,46 @@ def test_a_port_that_is_opened_for_a_while(door: Door) -> None:
 
     assert (found, door.kernel.is_authorized("1-3")) == ([], False)
     assert (door.gate.told.open_ports, list(door.folder.iterdir())) == ((), [])
+
+
+def test_a_hub_at_a_port_that_is_opened_for_a_while(door: Door) -> None:
+    """What hangs on it is shut out with it, and is no breach either."""
+    door.settle()
+    door.open("1-3", 30)
+    door.kernel.plug("1-3", HUB_OF_FOUR)
+    door.settle()
+    door.kernel.plug("1-3.2", KEYS)
+    door.settle()
+    assert door.kernel.drivers("1-3.2") == ["usbhid"]
+    door.open("1-3", 0)
+
+    assert door.settle() == []
+    assert not door.kernel.is_authorized("1-3")
+
+
+def test_who_only_looks_takes_no_opening_away(door: Door) -> None:
+    """That a port was opened is still to be known by who keeps the door."""
+    door.open("1-3", 0)
+    door.look(enforced=False)
+
+    assert [one.port for one in Openings(door.folder).read()] == ["1-3"]
+
+
+def test_an_opening_lasts_by_the_clock_of_the_machines_start(door: Door) -> None:
+    """The one that nobody sets."""
+    door.open("1-3", 30)
+    [opening] = Openings(door.folder).read()
+
+    assert opening.until_boot_s <= time.clock_gettime(time.CLOCK_BOOTTIME) + 30 * 60
+
+
+def test_anothers_file_opens_nothing(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is believed if it is the own user's."""
+    door.open("1-3", 30)
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+
+    assert Openings(door.folder).read() == ()
 
 
 def test_a_port_closes_while_nobody_keeps_the_door(door: Door) -> None:

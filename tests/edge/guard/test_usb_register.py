@@ -77,3 +77,13 @@ def test_all_are_counted_and_some_are_kept(came: list[tuple[int, int]]) -> None:
     assert register.refusals == times
     assert len(register.refused) <= MOST_REFUSALS
     assert sum(one.times for one in register.refused) <= times
+
+
+def test_of_many_kinds_the_first_ones_are_told() -> None:
+    """The others are counted."""
+    register = Register()
+    for kind in range(MOST_REFUSALS + 1):
+        register = after_look(register, [(kind, sighting(f"0000:{kind:04x}"))], now=NOW)
+
+    assert (len(register.refused), register.refusals) == (MOST_REFUSALS, MOST_REFUSALS + 1)
+    assert register.refused[0].sighting.ids == "0000:0000"
