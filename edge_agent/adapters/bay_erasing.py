@@ -179,7 +179,7 @@ class BayErasing:
                 size_bytes=due.size_bytes,
             )
             with (
-                _writable(taken),
+                writable(taken),
                 _forgotten(taken),
                 self._mounted(bay, taken.volumes, for_writing=True) as roots,
             ):
@@ -276,14 +276,13 @@ def _forgotten(taken: Taken) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _writable(taken: Taken) -> Iterator[None]:
-    try:
+def writable(taken: Taken) -> Iterator[None]:
+    """Have a recorder be writable; afterwards each of its devices is read-only, if one can be."""
+    with contextlib.ExitStack() as devices:
         for fd in taken.device_fds:
+            devices.callback(set_read_only, fd)
             set_writable(fd)
         yield
-    finally:
-        for fd in taken.device_fds:
-            set_read_only(fd)
 
 
 def _read_anew(

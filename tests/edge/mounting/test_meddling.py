@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.adapters.bay_erasing import writable
+from edge_agent.adapters.bay_mounts import Taken
 from edge_agent.adapters.usb_tree import BlockDevice
+from edge_agent.mounting.errors import NotReadOnlyError
 from edge_agent.mounting.messages import Erased, Progress, Reply
 from runtime.keys import load_signing_key
 from tests.simulators.certificates import Authority
@@ -306,3 +309,18 @@ def test_when_it_ends_nobody_can_write(recorder: Recorder) -> None:
         run("blockdev", "--setrw", f"/dev/{recorder.disk.name}")
 
     assert is_read_only(recorder.disk)
+
+
+def test_a_disk_that_fails_leaves_no_other_one_writable(recorder: Recorder, tmp_path: Path) -> None:
+    """Of two that were opened to be erased, the first one does not become read-only again."""
+    with (
+        loop_disk(card(tmp_path / "other", EVERYTHING)) as disk,
+        Path(recorder.device).open("rb") as first,
+        Path(f"/dev/{disk.name}").open("rb") as second,
+        Path(os.devnull).open("rb") as nothing,
+    ):
+        taken = Taken(volumes=(), device_fds=(first.fileno(), second.fileno()))
+        with pytest.raises(NotReadOnlyError), writable(taken):
+            os.dup2(nothing.fileno(), first.fileno())
+
+        assert is_read_only(disk)
