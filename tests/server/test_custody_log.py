@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from protocol.checkpoint import Checkpoint, sign_checkpoint
 from protocol.envelope import sign_statement
@@ -90,6 +91,25 @@ async def test_a_receipt_waits_for_its_checkpoint(site: CustodySite) -> None:
     assert site.logged()[:-1] == ENTRIES[:1]
 
 
+async def test_no_checkpoint_is_put_that_the_catalogue_does_not_know(signed: CustodySite) -> None:
+    """One that was signed and is not kept there would look like a catalogue that was set back."""
+    await signed.commit(b"one more")
+    before = signed.checkpoint()
+    await signed.execute(
+        "CREATE TRIGGER failing BEFORE UPDATE ON custody_checkpoint"
+        " BEGIN SELECT RAISE(ABORT, 'of the test'); END"
+    )
+    with pytest.raises(SQLAlchemyError, match="of the test"):
+        await signed.log().seal()
+    assert signed.checkpoint() == before
+
+    await signed.execute("DROP TRIGGER failing")
+    await signed.log().seal()
+
+    assert signed.logged() == [*ENTRIES, b"one more"]
+    assert await signed.alarms() == set()
+
+
 async def test_a_damaged_log_sends_no_receipt(signed: CustodySite) -> None:
     """There is an alarm, the log stays as it is, and everything else is answered."""
     (signed.folder / "tile/1/000.p/1").unlink()
@@ -121,6 +141,11 @@ def _put(site: CustodySite, *, size: int, root: bytes) -> None:
     (site.folder / CHECKPOINT).write_bytes(sign_checkpoint(forged, KEY))
 
 
+def _lose_checkpoint_and_flip(site: CustodySite) -> None:
+    (site.folder / CHECKPOINT).unlink()
+    _flip(site.folder / "tile/1/000.p/1")
+
+
 DAMAGES: Final[dict[str, tuple[Callable[[CustodySite], object], type[LogError]]]] = {
     "all of it is gone": (lambda one: shutil.rmtree(one.folder), LogChangedError),
     "an older state of it": (_cut_to_an_earlier_state, LogChangedError),
@@ -131,6 +156,7 @@ DAMAGES: Final[dict[str, tuple[Callable[[CustodySite], object], type[LogError]]]
     ),
     "another hash": (lambda one: _flip(one.folder / "tile/0/001.p/44"), LogChangedError),
     "another whole tile": (lambda one: _flip(one.folder / "tile/1/000.p/1"), LogChangedError),
+    "no checkpoint, and another whole tile": (_lose_checkpoint_and_flip, LogChangedError),
     "another entry": (lambda one: _flip(one.folder / "tile/entries/001.p/44"), LogChangedError),
     "a checkpoint of nobody": (lambda one: _flip(one.folder / CHECKPOINT, 10), LogChangedError),
     "a fork": (lambda one: _put(one, size=299, root=bytes(32)), LogChangedError),
@@ -243,6 +269,20 @@ async def test_what_was_signed_and_is_another_is_not_read_back(signed: CustodySi
     await signed.execute("UPDATE custody_entries SET entry = 'x' WHERE entry_index = 3")
 
     with pytest.raises(LogChangedError, match="entry 3 "):
+        await signed.log().seal()
+
+
+async def test_a_log_that_does_not_begin_with_what_was_signed_is_not_read_back(
+    signed: CustodySite,
+) -> None:
+    """Of a catalogue that lost its entries the checkpoint is left to say so."""
+    checkpoint = signed.checkpoint()
+    assert checkpoint is not None
+    other = Checkpoint(origin=checkpoint.origin, size=10, root=bytes(32))
+    await signed.execute("DELETE FROM custody_entries")
+    await signed.execute("UPDATE custody_checkpoint SET note = :it", it=sign_checkpoint(other, KEY))
+
+    with pytest.raises(LogChangedError, match="another history"):
         await signed.log().seal()
 
 

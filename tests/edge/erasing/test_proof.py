@@ -11,10 +11,12 @@ from edge_agent.erasing.claims import Due, ProvedFiles
 from edge_agent.erasing.proof import Proof
 from edge_agent.ingest.volume import EntryKind, RawEntry
 from edge_agent.mounting.errors import EvidenceError, NotArchivedError
+from protocol import strict_json
 from protocol.digest import sha256_hex
-from protocol.envelope import keyring
+from protocol.envelope import keyring, seal
 from protocol.findings import FindingCode
 from protocol.manifest import NotTaken, name_of
+from protocol.versions import Statement
 from tests.simulators.erasures import (
     ARCHIVED_AT,
     DOCKING,
@@ -153,12 +155,57 @@ def test_two_names_of_one_node_stop_it() -> None:
         proof.due(seen, LATER)
 
 
+def test_a_file_that_is_due_no_more_is_missed() -> None:
+    """Also the last one: it holds now what may stay, and was footage a moment ago."""
+    setting = b"a setting by now"
+    was_there = (known(b"DCIM/2.MP4", setting, number=2),)
+    earlier = with_receipt(manifest_of({}, {b"X": setting}, number=2, docking_id=docking_id(7)))
+    proof = proof_of(with_receipt(manifest_of(CLIPS, known=was_there)), earlier)
+    before = proof.due(listing(CLIPS), LATER)
+    now = proof.due(listing({**CLIPS, b"DCIM/2.MP4": setting}), LATER)
+
+    assert (len(before), len(now)) == (2, 1)
+    assert before.are_the_same(before)
+    assert not now.are_the_same(before)
+    assert not before.are_the_same(now)
+
+
+def test_a_file_that_was_not_taken_is_not_called_empty() -> None:
+    """Though it is listed as that by now: the archive does not have what it held."""
+    unread = NotTaken(name=name_of(b"X.MP4"), code=FindingCode.UNREADABLE_FILE, size_bytes=0)
+    proof = proof_of(with_receipt(manifest_of(CLIPS, not_taken=(unread,))))
+
+    with pytest.raises(NotArchivedError):
+        proof.due(listing(CLIPS, {b"X.MP4": b""}), LATER)
+
+
+def test_what_is_called_another_statement_is_no_manifest() -> None:
+    """Though its bytes are those that the receipt is about."""
+    manifest = manifest_of(CLIPS)
+    _, receipt = with_receipt(manifest)
+    other = seal(strict_json.encode(manifest), Statement.RECEIPT, DOCK_KEY)
+
+    with pytest.raises(EvidenceError, match="no manifest"):
+        proof_of((other, receipt))
+
+
+def test_of_two_receipts_the_later_one_counts() -> None:
+    """A content that was archived twice waits for as long as the last time asks for."""
+    late = with_receipt(manifest_of(CLIPS), archived_at=LATER)
+    early = with_receipt(manifest_of(CLIPS, number=2, docking_id=docking_id(7)))
+    proof = proof_of(late, early)
+
+    assert not proof.is_any_due(ARCHIVED_AT)
+    assert proof.is_any_due(LATER)
+
+
 def test_an_empty_file_stays_and_stops_nothing() -> None:
     """Its name is all there is of it, and a manifest has it; filled since, it stops everything."""
     empty = NotTaken(name=name_of(b"EMPTY.MP4"), code=FindingCode.EMPTY_FILE, size_bytes=0)
     proof = proof_of(with_receipt(manifest_of(CLIPS, not_taken=(empty,))))
 
     assert len(proof.due(listing(CLIPS, {b"EMPTY.MP4": b""}), LATER)) == 2
+    assert len(proof.due(listing(CLIPS), LATER)) == 2
     with pytest.raises(NotArchivedError):
         proof.due(listing(CLIPS, {b"EMPTY.MP4": b"footage"}), LATER)
 
