@@ -1,5 +1,6 @@
 """The custody log grows, is taken up again, and is refused if it is not what was signed."""
 
+import os
 import shutil
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
@@ -14,13 +15,15 @@ from protocol.checkpoint import Checkpoint, sign_checkpoint
 from protocol.envelope import sign_statement
 from protocol.identifiers import DockId
 from protocol.log_proofs import parse_logged_receipt
-from protocol.tiles import CHECKPOINT
+from protocol.tiles import CHECKPOINT, Tile
 from protocol.versions import Statement
 from scripts.samples import chain, receipt, signing_key
-from server_agent.adapters.custody_records import append_entries
+from server_agent.adapters.custody_records import append_entries, load_signed
+from server_agent.adapters.log_files import LogFiles
 from server_agent.catalogue.tables import custody_entries
 from server_agent.errors import LogChangedError, LogError, LogKeyError
 from server_agent.ledger.custody import Logged
+from server_agent.ledger.log_check import check_log
 from server_agent.signing import Answer
 from tests.simulators.custody_site import (
     KEY,
@@ -310,6 +313,53 @@ async def test_another_key_does_not_go_on(signed: CustodySite) -> None:
     """It is told so."""
     with pytest.raises(LogKeyError):
         await signed.log(signing_key("another archive")).seal()
+
+
+async def test_another_file_in_the_way_is_left_alone(signed: CustodySite) -> None:
+    """What stands where the log goes on is compared, and never written over."""
+    stray = signed.folder / "tile/0/001.p/45"
+    stray.write_bytes(bytes(45 * 32))
+    await signed.commit(b"one more")
+
+    with pytest.raises(LogChangedError, match="another content"):
+        await signed.log().seal()
+
+    assert stray.read_bytes() == bytes(45 * 32)
+    assert len(signed.logged()) == 300
+
+
+def test_a_file_that_a_stopped_run_left_is_made_durable_anew(tmp_path: Path) -> None:
+    """Its bytes are right in memory, and may never have reached the disk."""
+    files, tile = LogFiles(tmp_path), Tile(level=0, index=0, width=1)
+    files.write({tile: bytes(32)})
+    path = tmp_path / tile.path
+    with path.open("rb") as before:
+        files.write({tile: bytes(32)})
+
+        assert not os.path.samestat(os.fstat(before.fileno()), path.stat())
+    assert path.read_bytes() == bytes(32)
+
+
+async def test_what_was_read_back_is_what_the_catalogue_says_was_signed(
+    signed: CustodySite,
+) -> None:
+    """It is read once: the next start finds nothing that was set back."""
+    await signed.execute("DELETE FROM custody_checkpoint")
+    await signed.log().seal()
+
+    async with signed.store.reading() as connection:
+        assert await load_signed(connection) == LogFiles(signed.folder).read_checkpoint()
+
+
+async def test_a_log_that_grows_while_it_is_read(signed: CustodySite) -> None:
+    """By an earlier checkpoint, whose partial files have become full meanwhile."""
+    earlier = signed.checkpoint()
+    assert earlier is not None
+    await signed.commit(*ENTRIES)
+    await signed.log().seal()
+
+    assert not (signed.folder / "tile/entries/001.p").exists()
+    assert list(check_log(earlier, LogFiles(signed.folder).read)) == []
 
 
 async def test_a_lost_checkpoint_file_is_put_back(signed: CustodySite) -> None:

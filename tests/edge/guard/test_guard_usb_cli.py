@@ -176,6 +176,15 @@ def test_open_port(machine: Machine) -> None:
     assert machine.say("explain", "--usb", "1-3")[0] == 3
 
 
+def test_who_is_not_root_opens_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever else may write beside the socket."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1_000)
+    status, said = machine.say("open-port", "--minutes", "30", "1-3")
+
+    assert (status != 0, "only root opens a port" in said) == (True, True)
+    assert not list(machine.config.parent.glob("run/*"))
+
+
 @pytest.mark.parametrize("minutes", ["-1", "241", "x", "1.5"])
 def test_nobody_opens_a_port_for_good(machine: Machine, minutes: str) -> None:
     """Four hours are the most."""

@@ -186,6 +186,24 @@ def test_a_file_that_does_not_go_ends_it(
     assert len(left) == len(EVERYTHING) - erased.files
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "cp DCIM/1.MP4 new; mv new DCIM/1.MP4",
+        "echo more >>DCIM/1.MP4",
+        "mv DCIM/1.MP4 1.MP4; ln -s ../1.MP4 DCIM/1.MP4",
+    ],
+)
+def test_another_file_under_its_name_does_not_go(meddled: Meddle, change: str) -> None:
+    """Made after everything was compared: of the same size, longer, or a link."""
+    with meddled({"bay_erasing._remove:1": f"{INSIDE}; {change}"}) as site:
+        reply = site.erase(site.receipt(CLIPS, SETTINGS))
+
+        assert (reply.code, reply.erased) == ("E-MNT-110", NOTHING)
+        assert "is another file" in reply.text
+        assert len(site.content()) >= len(EVERYTHING)
+
+
 @pytest.mark.parametrize("clip", [b"DCIM/1.MP4", b"DCIM/100MEDIA/1.MP4"])
 def test_a_link_in_a_folders_place_is_not_followed(
     authority: Authority, tmp_path: Path, clip: bytes
