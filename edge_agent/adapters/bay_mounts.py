@@ -228,7 +228,8 @@ class BayMounts:
         try:
             mount(volume.fd, target, kind=found.kind.value, flags=FLAGS, options=options)
         except MountError:
-            target.rmdir()
+            with contextlib.suppress(OSError):  # it is mounted there still, and in use
+                target.rmdir()
             raise
         return MountedVolume(
             name=name,

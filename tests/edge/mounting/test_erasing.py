@@ -196,6 +196,7 @@ def test_a_recorder_that_is_read_is_not_erased(docked: Site) -> None:
         reply = docked.erase(docked.receipt(CLIPS, SETTINGS))
 
     assert (reply.code, reply.erased) == ("E-MNT-112", NOTHING)
+    assert "cannot be unmounted" in reply.text
     assert docked.content() == EVERYTHING
     assert docked.erase(docked.receipt(CLIPS, SETTINGS)).erased == ALL_ERASED
 
