@@ -166,6 +166,8 @@ class CustodyLog:
             await self._take_back(signed, filed)
             signed = filed
         if signed is None:
+            if await in_thread(partial(self._files.has_more_than, entries)):
+                raise LogChangedError("there are tiles of a log, and no checkpoint of it")
             self._origin = _origin(self._signer.key.key_id)
             return Edge()
         checkpoint = self._open(signed)

@@ -55,6 +55,18 @@ class LogFiles:
         full = _read(self.folder / Tile(level=tile.level, index=tile.index).path, _MOST_BYTES)
         return None if full is None else _beginning(full, tile)
 
+    def has_more_than(self, entries: int) -> bool:
+        """Return whether the first bundle is of a log of more entries, signed or not.
+
+        Raises:
+            OSError: Our disk failed.
+        """
+        full = self.folder / Tile(level=None, index=0).path
+        if full.exists():
+            return entries < TILE_WIDTH
+        widths = (one.name for one in full.with_name(f"{full.name}.p").glob("*"))
+        return any(int(width) > entries for width in widths if width.isdecimal())
+
     def read_edge(self, size: int) -> Edge:
         """Return what it takes to go on with a log of *size* entries.
 

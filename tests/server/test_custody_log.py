@@ -266,6 +266,33 @@ async def test_a_long_log_is_read_back_in_little_memory(site: CustodySite) -> No
     assert peak_bytes < 32 * 1024 * 1024
 
 
+@pytest.mark.parametrize("number", [300, 3])
+async def test_tiles_without_any_checkpoint_are_no_new_log(
+    site: CustodySite, tmp_path: Path, number: int
+) -> None:
+    """A lost catalogue and a lost checkpoint: no second history is begun over what there is."""
+    await site.commit(*ENTRIES[:number])
+    await site.log().seal()
+    (site.folder / CHECKPOINT).unlink()
+    (tmp_path / "new").mkdir()
+    async with open_custody_site(tmp_path / "new") as new:
+        shutil.copytree(site.folder, new.folder)
+        await new.commit(b"since then")
+
+        with pytest.raises(LogChangedError, match="no checkpoint"):
+            await new.log().seal()
+
+
+async def test_tiles_that_were_not_signed_yet_are_gone_on_with(signed: CustodySite) -> None:
+    """The first run of all was stopped after it had written them."""
+    (signed.folder / CHECKPOINT).unlink()
+    await signed.execute("DELETE FROM custody_checkpoint")
+    await signed.commit(b"one more")
+    await signed.log().seal()
+
+    assert signed.logged() == [*ENTRIES, b"one more"]
+
+
 async def test_what_was_signed_and_is_another_is_not_read_back(signed: CustodySite) -> None:
     """A catalogue that was set back and changed: somebody has to look first."""
     await signed.execute("DELETE FROM custody_entries WHERE entry_index > 290")
