@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -100,12 +101,19 @@ def test_another_user_is_not_heard(
     client: MountClient, path: Path, asked: list[tuple[str, int]]
 ) -> None:
     """Whoever gets at the socket: the kernel says who it is."""
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
     path.chmod(0o666)
-    program = (
-        "import os, socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET);"
-        f"os.setuid({_NOBODY}); s.connect({str(path)!r});"
-        "print(s.recv(100))"
-    )
+    request = encode(Request(verb=Verb.MOUNT, bay=BAY))
+    program = f"""
+import contextlib, os, socket
+s, told = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET), b""
+os.setuid({_NOBODY})
+s.connect({str(path)!r})
+with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    s.sendall({request!r})
+    told = s.recv(100)
+print(told)
+"""
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
 
     assert (told.stdout.strip(), told.stderr) == (b"b''", b"")
