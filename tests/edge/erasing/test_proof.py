@@ -1,12 +1,14 @@
 """What may leave a recorder, and everything that keeps it there."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.adapters.proof_file import read_proof
 from edge_agent.erasing.claims import Due, ProvedFiles
 from edge_agent.erasing.proof import Proof
 from edge_agent.ingest.volume import EntryKind, RawEntry
@@ -290,6 +292,15 @@ def test_all_parts_of_a_docking() -> None:
     proof = proof_of(last, first)
 
     assert len(proof.due(listing({b"1.MP4": b"first", b"2.MP4": b"second"}), LATER)) == 2
+
+
+def test_a_file_that_is_longer_than_any_proof(tmp_path: Path) -> None:
+    """Nothing of it is read."""
+    proof = Proof(docking_id=DOCKING, archive_keys=keyring(ARCHIVE_KEY.public))
+    with (tmp_path / "proof").open("w+b") as file:
+        file.truncate((1 << 30) + 1)
+        with pytest.raises(EvidenceError, match="a proof's size"):
+            read_proof(file.fileno(), proof)
 
 
 _PATHS = st.binary(min_size=1, max_size=6).filter(lambda path: b"/" not in path)
