@@ -4,7 +4,8 @@ Run in the namespace, as root: a line of JSON is a rule set and packets, the ans
 a list of true and false. What a table of nftables drops, the kernel refuses to send.
 
 A packet with a hardware address goes out as a frame of a packet socket, under the type that it
-claims, and past the queues of the interface where it says so.
+claims, and past the queues of the interface where it says so. One with a place carries that as the
+identification of IPv4 and the flow label of IPv6.
 """
 
 import errno
@@ -43,16 +44,17 @@ def _is_sent(packet: dict[str, Any]) -> bool:
     source = ipaddress.ip_address(packet["source"])
     destination = ipaddress.ip_address(packet["destination"])
     body = body_of(packet)
-    number = NUMBERS[packet["transport"]]
+    number, place = NUMBERS[packet["transport"]], packet.get("place", 0)
     family = socket.AF_INET if source.version == 4 else socket.AF_INET6
     if source.version == 4:
         head = struct.pack(
             ">BBHHHBBH4s4s",
-            *(0x45, 0, 20 + len(body), 0, 0, 64, number, 0, source.packed, destination.packed),
+            *(0x45, 0, 20 + len(body), place, 0, 64, number, 0, source.packed, destination.packed),
         )
     else:
         head = struct.pack(
-            ">IHBB16s16s", 6 << 28, len(body), number, 255, source.packed, destination.packed
+            ">IHBB16s16s",
+            *(6 << 28 | place, len(body), number, 255, source.packed, destination.packed),
         )
     if "hardware" in packet:
         return _is_framed(packet, head + body, _ETHERTYPES[source.version])

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -15,29 +15,15 @@ from hypothesis import strategies as st
 
 from edge_agent.guard.policy import Packet, Peer, Policy, Transport, decide
 from edge_agent.guard.ruleset import as_nftables
-from tests.simulators.lan import (
-    ARCHIVE,
-    ARCHIVE6,
-    DOCK,
-    DOCK6,
-    INTERNET,
-    INTERNET6,
-    LAN,
-    LAN6,
-    Lan,
-    lan,
-)
+from tests.simulators.lan import ARCHIVE, ARCHIVE6, INTERNET, INTERNET6, LAN, LAN6, Lan, lan
+from tests.simulators.random_packets import OURS, POLICIES, as_sent, packets_out
 
 pytestmark = [
     pytest.mark.processes,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root has namespaces of its own"),
 ]
 
-ADDRESSES = [ipaddress.ip_address(one) for one in (ARCHIVE, ARCHIVE6, INTERNET, INTERNET6)]
-NEAR = [ipaddress.ip_address(one) for one in ("192.168.10.9", "fd00:10::9", "fe80::9", "ff02::1")]
-PORTS = (22, 53, 123, 443, 8883, 65535)
 INTERFACES = ("eth0", "wlan0")
-OURS = {4: ipaddress.ip_address(DOCK), 6: ipaddress.ip_address(DOCK6)}
 POLICY = Policy(
     interfaces=("eth0",),
     networks=(ipaddress.ip_network(LAN), ipaddress.ip_network(LAN6)),
@@ -57,7 +43,7 @@ class Sender:
 
     def send(self, policy: Policy, packets: Sequence[Packet]) -> list[bool]:
         """Return which of them the kernel let out."""
-        return self._ask(as_nftables(policy, frames_of=None), [_as_json(one) for one in packets])
+        return self._ask(as_nftables(policy, frames_of=None), [as_sent(one) for one in packets])
 
     def send_frames(
         self, policy: Policy, packets: Sequence[Packet], **how: str | int
@@ -65,7 +51,7 @@ class Sender:
         """Likewise, of packets that are frames of a packet socket."""
         there = [name for name in policy.interfaces if name in INTERFACES]
         rules = as_nftables(policy, frames_of=there)
-        return self._ask(rules, [_as_json(one) | how for one in packets])
+        return self._ask(rules, [as_sent(one, **how) for one in packets])
 
     def _ask(self, rules: str, packets: Sequence[dict[str, Any]]) -> list[bool]:
         asked = {"rules": rules, "packets": packets}
@@ -75,14 +61,6 @@ class Sender:
         self.process.stdin.flush()
         told: list[bool] = json.loads(self.process.stdout.readline())
         return told
-
-
-def _as_json(packet: Packet) -> dict[str, Any]:
-    return asdict(packet) | {
-        "source": str(packet.source),
-        "destination": str(packet.destination),
-        "transport": packet.transport.value,
-    }
 
 
 @pytest.fixture(scope="module")
@@ -107,47 +85,8 @@ def sender(site: Lan) -> Iterator[Sender]:
         process.kill()
 
 
-_PEERS = st.builds(
-    Peer,
-    name=st.just("peer"),
-    address=st.sampled_from([*ADDRESSES, *NEAR[:2]]),
-    port=st.sampled_from(PORTS),
-    transport=st.sampled_from([Transport.TCP, Transport.UDP]),
-)
-_POLICIES = st.builds(
-    Policy,
-    interfaces=st.sampled_from([("eth0",), ("wlan0",), ("eth0", "wlan0"), ("eth7",)]),
-    networks=st.sampled_from(
-        [(ipaddress.ip_network(LAN),), (ipaddress.ip_network(LAN), ipaddress.ip_network(LAN6))]
-    ),
-    peers=st.lists(_PEERS, max_size=4).map(tuple),
-    ssh_from=st.none() | st.sampled_from(NEAR[:2]),
-)
-
-
-@st.composite
-def _packets(draw: st.DrawFn) -> Packet:
-    destination = draw(st.sampled_from([*ADDRESSES, *NEAR]))
-    four = [Transport.TCP, Transport.UDP, Transport.OTHER]
-    kinds = list(Transport) if destination.version == 6 else four
-    transport = draw(st.sampled_from(kinds))
-    has_ports = transport in {Transport.TCP, Transport.UDP}
-    return Packet(
-        is_outgoing=True,
-        interface=draw(st.sampled_from(["eth0", "wlan0"])),
-        source=OURS[destination.version],
-        destination=destination,
-        transport=transport,
-        source_port=draw(st.sampled_from(PORTS)) if has_ports else 0,
-        destination_port=draw(st.sampled_from(PORTS)) if has_ports else 0,
-        icmp6_type=draw(st.sampled_from([1, 128, 133, 134, 135, 136, 143]))
-        if transport is Transport.ICMP6
-        else 0,
-    )
-
-
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(policy=_POLICIES, packets=st.lists(_packets(), min_size=1, max_size=30))
+@given(policy=POLICIES, packets=st.lists(packets_out(), min_size=40, max_size=80))
 def test_the_kernel_and_the_policy_agree(
     sender: Sender, policy: Policy, packets: list[Packet]
 ) -> None:
@@ -157,8 +96,8 @@ def test_the_kernel_and_the_policy_agree(
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    policy=_POLICIES,
-    packets=st.lists(_packets(), min_size=1, max_size=30),
+    policy=POLICIES,
+    packets=st.lists(packets_out(), min_size=1, max_size=30),
     claims=st.sampled_from([0, 0x0800, 0x0806, 0x86DD, 0x88CC]),
     bypasses=st.sampled_from([0, 1]),
 )
