@@ -24,7 +24,7 @@ EXAMPLES: Final = """\
 examples:
   edge-agent attestations                     all of them, the last one below, each checked
   edge-agent attestations --newest 7          as many of the last ones
-It ends with 1 if one is missing, changed or not signed by this dock's key, and says which.
+It ends with 1 if one is missing, changed or not signed by a key of this dock, and says which.
 docs/no-internet.md: how to check them without this program.
 """
 
@@ -42,11 +42,14 @@ def show(config: EdgeConfig, options: argparse.Namespace) -> int:
         print(f"{folder}: nothing is attested: a dock with [guard] in its configuration does")
         return 0
     shown_from = len(files) - (options.newest or len(files))
-    key = load_signing_key(config.signing.key).public
+    # A key that was replaced signed what it signed.
+    keys = AttestationFolder(folder).keys() | dict(
+        keyring(load_signing_key(config.signing.key).public)
+    )
     expected, faults = GENESIS.payload_sha256, 0
     for index, (number, path) in enumerate(files):
         try:
-            attestation, digest = _checked(path, number, expected, key)
+            attestation, digest = _checked(path, number, expected, keys)
         except (AttestationsError, ProtocolError) as error:
             print(f"✗ {number:>6} {path}: {error.code}: {error}", file=sys.stderr)
             faults += 1
@@ -75,10 +78,12 @@ def _sent(answer: Attested | None, last: int) -> str:
     return f"the archive signed at {at} that it keeps them up to number {answer.sequence}{more}"
 
 
-def _checked(path: Path, number: int, expected: str, key: VerifyingKey) -> tuple[Attestation, str]:
+def _checked(
+    path: Path, number: int, expected: str, keys: Mapping[KeyId, VerifyingKey]
+) -> tuple[Attestation, str]:
     """Return an attestation and its digest; *expected* is what it has to name, "" for anything."""
     sealed = take_apart(path.read_bytes())
-    sealed.verify({key.key_id: key})
+    sealed.verify(keys)
     attestation = parse_statement(sealed, Statement.ATTESTATION, Attestation)
     if attestation.sequence != number:
         raise AttestationsError(f"it is number {attestation.sequence}")

@@ -18,6 +18,7 @@ MAX_LISTED: Final = 50
 MAX_SOCKETS: Final = 100
 _MOST: Final = (1 << 63) - 1
 
+_Count = Annotated[int, Meta(ge=0, le=_MOST)]
 _Text = Annotated[str, Meta(max_length=300)]
 
 
@@ -56,7 +57,12 @@ class SeenNetwork(Message, frozen=True, kw_only=True):
 
 
 class SeenUsb(Message, frozen=True, kw_only=True):
-    """A USB device that is plugged in, or (*times*) was refused so often within the last day."""
+    """A USB device that is plugged in, or that was refused since the last attestation.
+
+    Attributes:
+        times: Of one that was refused: how often, since it was seen first; it is forgotten when a
+            day has passed without it. 0 of one that is plugged in.
+    """
 
     port: _Text
     ids: _Text
@@ -67,11 +73,32 @@ class SeenUsb(Message, frozen=True, kw_only=True):
 
 
 class Broken(Message, frozen=True, kw_only=True):
-    """One way in which the rule was broken."""
+    """One way in which the rule was broken; *ended_at* is None while it is."""
 
     code: Code
     subject: _Text
     text: _Text
+    began_at: UtcTime
+    ended_at: UtcTime | None = None
+
+
+class Counted(Message, frozen=True, kw_only=True):
+    """How far the guard had counted, from when it began: the next attestation goes on from there.
+
+    Attributes:
+        run: Of the guard, another one each time that it begins; "" if none was heard yet.
+        changes: Breaches that began, and that were over; one where both was at once.
+        breaches: That began.
+        usb: Devices that were refused, each time they came.
+        packets: That were refused, in, out and through, as far as was counted before the rules
+            were loaded anew.
+    """
+
+    run: Annotated[str, Meta(max_length=32)] = ""
+    changes: _Count = 0
+    breaches: _Count = 0
+    usb: _Count = 0
+    packets: _Count = 0
 
 
 class Attestation(Message, frozen=True, kw_only=True):
@@ -87,8 +114,14 @@ class Attestation(Message, frozen=True, kw_only=True):
         network: None without the guard's word, as are the USB devices.
         sockets: On any address but loopback: protocol, own and other end, as in /proc/net.
         unlisted_sockets: How many more there were.
-        broken: Within the last day: what was broken, whether or not it is over.
-        broken_since: When the first of these was seen.
+        refused_usb: How often a device was refused since the last attestation.
+        refused_packets: Likewise.
+        broken: What began, or was over, since the last attestation; what lasts is among these when
+            it begins, and again when it is over.
+        unlisted_broken: How many more began.
+        left_out: Changes before this one that no attestation tells: there were too many.
+        counted: How far the guard has counted. As in the last one without its word. Where *run* is
+            another than there, it began anew: all that it knows is told.
     """
 
     dock: DockField
@@ -103,8 +136,11 @@ class Attestation(Message, frozen=True, kw_only=True):
     table_sha256: HexDigest | None = None
     network: SeenNetwork | None = None
     usb: Annotated[tuple[SeenUsb, ...], Meta(max_length=2 * MAX_LISTED)] = ()
-    refused_usb: Annotated[int, Meta(ge=0)] = 0
+    refused_usb: _Count = 0
+    refused_packets: _Count = 0
     sockets: Annotated[tuple[_Text, ...], Meta(max_length=MAX_SOCKETS)] = ()
     unlisted_sockets: Annotated[int, Meta(ge=0)] = 0
     broken: Annotated[tuple[Broken, ...], Meta(max_length=MAX_LISTED)] = ()
-    broken_since: UtcTime | None = None
+    unlisted_broken: _Count = 0
+    left_out: _Count = 0
+    counted: Counted = Counted()

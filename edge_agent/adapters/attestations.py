@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,14 +16,15 @@ from edge_agent.adapters.guard_link import Isolated
 from edge_agent.adapters.vitals import AGENT
 from edge_agent.config import EdgeConfig
 from edge_agent.errors import AttestationsError
-from edge_agent.guard.attesting import attest
-from protocol.attestation import Attestation, Occasion
+from edge_agent.guard.attesting import NOTHING_YET, Budget, attest
+from edge_agent.guard.messages import Word
+from protocol.attestation import Attestation, Counted, Occasion
 from protocol.chain import GENESIS, ChainHead
 from protocol.digest import sha256_hex
-from protocol.envelope import sign_statement, take_apart
+from protocol.envelope import keyring, parse_statement, sign_statement, take_apart
 from protocol.errors import ProtocolError
 from protocol.identifiers import DockId
-from protocol.keys import SigningKey
+from protocol.keys import KeyId, SigningKey, VerifyingKey
 from protocol.versions import Statement
 from runtime.durable import make_directories, write_file
 from runtime.keys import load_signing_key
@@ -31,8 +32,7 @@ from runtime.keys import load_signing_key
 _DAY_S: Final = 24 * 3600.0
 # A guard that has just begun has a moment to say how it stands.
 _FIRST_S: Final = 20.0
-# What comes and goes is told as it is then, so that no disk fills up with it.
-_PAUSE_S: Final = 60.0
+_BUDGET: Final = Budget()
 _NAME: Final = re.compile(r"([0-9]{8})\.dsse\.json")
 _TABLES: Final = ("tcp", "tcp6", "udp", "udp6", "raw", "raw6")
 
@@ -53,9 +53,10 @@ class AttestationFolder:
     def __init__(self, folder: Path) -> None:
         """Use a folder, which is made when there is something to keep."""
         self._folder = folder
+        self._keys = folder / "keys"
 
-    def head(self) -> ChainHead:
-        """Return the last attestation.
+    def head(self) -> tuple[ChainHead, Counted]:
+        """Return the last attestation, and how far the guard had counted in it.
 
         Raises:
             AttestationsError: It cannot be read, or one before it is missing.
@@ -63,15 +64,38 @@ class AttestationFolder:
         """
         numbers = [number for number, _ in self.files()]
         if not numbers:
-            return GENESIS
+            return GENESIS, NOTHING_YET
         if numbers != list(range(1, len(numbers) + 1)):
             raise AttestationsError(f"{self._folder}: numbers are missing before {numbers[-1]}")
         path = self._path(numbers[-1])
         try:
-            payload = take_apart(path.read_bytes()).payload
+            sealed = take_apart(path.read_bytes())
+            last = parse_statement(sealed, Statement.ATTESTATION, Attestation)
         except ProtocolError as error:
             raise AttestationsError(f"{path}: {error}") from error
-        return ChainHead(sequence=numbers[-1], payload_sha256=sha256_hex(payload))
+        head = ChainHead(sequence=numbers[-1], payload_sha256=sha256_hex(sealed.payload))
+        return head, last.counted
+
+    def remember(self, key: VerifyingKey) -> None:
+        """Keep a key that signs from here on, durably; it is kept when another one does.
+
+        Raises:
+            OSError: Our disk failed.
+        """
+        path = self._keys / f"{key.key_id.partition(':')[2]}.der"
+        if not path.exists():
+            make_directories(self._keys)
+            write_file(path, key.spki_der)
+
+    def keys(self) -> dict[KeyId, VerifyingKey]:
+        """Return all that signed here, by their ids.
+
+        Raises:
+            KeyFormatError: A file holds none.
+            OSError: One cannot be read.
+        """
+        files = sorted(self._keys.glob("*.der")) if self._keys.is_dir() else []
+        return dict(keyring(*(VerifyingKey.from_spki_der(path.read_bytes()) for path in files)))
 
     def files(self) -> list[tuple[int, Path]]:
         """Return all, by number."""
@@ -128,28 +152,39 @@ class Attester:
         self._sockets = sockets or open_sockets
         self._alone = asyncio.Lock()
 
-    async def run(self, *, first_s: float = _FIRST_S, pause_s: float = _PAUSE_S) -> None:
-        """Attest until cancelled.
+    async def run(
+        self,
+        *,
+        first_s: float = _FIRST_S,
+        budget: Budget = _BUDGET,
+        wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Attest until cancelled: each change by itself, as long as the budget allows it.
 
         Raises:
             AttestationsError: What is kept cannot be gone on with.
             OSError: Our disk failed.
         """
-        beats = self._isolated.changes.beats
+        now_s = asyncio.get_running_loop().time
+        unsigned = self._isolated.unsigned
         if self._isolated.word is None:
-            await self._is_changed(beats, first_s)
-        occasion = Occasion.STARTED
+            await self._is_changed(first_s)
+        await self.attest(Occasion.STARTED)
         while True:
-            beats = self._isolated.changes.beats
-            await self.attest(occasion)
-            await asyncio.sleep(pause_s)
-            is_changed = await self._is_changed(beats, _DAY_S)
-            occasion = Occasion.CHANGED if is_changed else Occasion.DAILY
+            if not await self._is_changed(_DAY_S):
+                await self.attest(Occasion.DAILY)
+            elif (wait_s := budget.wait_s(now_s())) > 0:
+                await wait(wait_s)
+                unsigned.leave_out()
+            else:
+                await self.attest(Occasion.CHANGED)
+                budget = budget.spent(now_s())
 
     async def attest(self, occasion: Occasion) -> Signed:
         """Make one now, and keep it; OSError and AttestationsError as in `run`."""
         async with self._alone:
-            signed = await asyncio.to_thread(self._attest, occasion)
+            word, left_out = self._what_to_tell(occasion)
+            signed = await asyncio.to_thread(self._attest, occasion, word, left_out)
         _log.info(
             "attestation",
             number=signed.attestation.sequence,
@@ -158,23 +193,41 @@ class Attester:
         )
         return signed
 
-    async def _is_changed(self, beats: int, patience_s: float) -> bool:
+    def _what_to_tell(self, occasion: Occasion) -> tuple[Word | None, int]:
+        """Return the word that is told, and how many before it are not."""
+        unsigned, word = self._isolated.unsigned, self._isolated.word
+        if occasion is not Occasion.CHANGED:
+            # How it stands now; that is what waits last, if anything does.
+            unsigned.leave_out()
+        if unsigned:
+            taken = unsigned.take()
+            word = taken if occasion is Occasion.CHANGED else word
+        left_out, unsigned.left_out = unsigned.left_out, 0
+        return word, left_out
+
+    async def _is_changed(self, patience_s: float) -> bool:
+        """Return whether a word waits, now or within a while."""
+        unsigned = self._isolated.unsigned
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
-                await self._isolated.changes.beyond(beats)
-                return True
-        return False
+                while not unsigned:
+                    await unsigned.changes.beyond(unsigned.changes.beats)
+        return bool(unsigned)
 
-    def _attest(self, occasion: Occasion) -> Signed:
+    def _attest(self, occasion: Occasion, word: Word | None, left_out: int) -> Signed:
+        head, before = self._folder.head()
         attestation = attest(
-            self._folder.head(),
-            self._isolated.word,
+            head,
+            word,
             dock=self._dock,
             agent=self._agent,
             occasion=occasion,
             sockets=self._sockets(),
             now=self._clock(),
+            before=before,
+            left_out=left_out,
         )
+        self._folder.remember(self._key.public)
         envelope = sign_statement(attestation, Statement.ATTESTATION, self._key)
         path = self._folder.add(envelope, sequence=attestation.sequence)
         return Signed(attestation=attestation, envelope=envelope, path=path)

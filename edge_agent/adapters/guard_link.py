@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -37,8 +38,54 @@ OPENED: Final = "E-ISO-124"
 
 _AGAIN_S: Final = 1.0
 _PATIENCE_S: Final = 10.0
+# As many as may be signed at once.
+_MOST_UNSIGNED: Final = 60
 
 _log = structlog.get_logger(__name__)
+
+
+class Unsigned:
+    """What the guard said at each change, until an attestation tells it; bounded.
+
+    Attributes:
+        changes: Beats at each.
+        left_out: How many are told by no attestation; the next one counts them.
+    """
+
+    def __init__(self) -> None:
+        self.changes = Pulse()
+        self.left_out = 0
+        self._words: deque[Word | None] = deque()
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._words)
+
+    def add(self, word: Word | None) -> None:
+        """Have it told; of too many the first is left out."""
+        self._words.append(word)
+        if len(self._words) > _MOST_UNSIGNED:
+            self._words.popleft()
+            self.left_out += 1
+        self.changes.beat()
+
+    def leave_out(self) -> None:
+        """Keep the last one alone."""
+        while len(self._words) > 1:
+            self._words.popleft()
+            self.left_out += 1
+
+    def take(self) -> Word | None:
+        """Return the first one, which is told now; there is one."""
+        return self._words.popleft()
+
+
+def _standing(word: Word | None) -> tuple[object, ...]:
+    """Return what is another one at each change that is to be signed."""
+    if word is None:
+        return ()
+    counted = word.counted
+    return word.isolation, word.enforced, word.table_sha256, counted.run, counted.changes
 
 
 class Isolated:
@@ -47,11 +94,13 @@ class Isolated:
     Attributes:
         changes: Beats whenever it stands otherwise.
         word: The guard's last word; None if it is not heard.
+        unsigned: Its words that no attestation tells yet.
     """
 
     def __init__(self, isolation: Isolation = Isolation.NOT_ENFORCED) -> None:
         self.isolation = isolation
         self.word: Word | None = None
+        self.unsigned = Unsigned()
         self.changes = Pulse()
         self._vitals: Vitals | None = None
 
@@ -59,6 +108,13 @@ class Isolated:
     def may_talk(self) -> bool:
         """Whether anything may be sent: not while the rule is broken."""
         return self.isolation is not Isolation.BREACHED
+
+    def hear(self, word: Word | None) -> None:
+        """Take what the guard says; None when it is not heard any more."""
+        before, self.word = self.word, word
+        if _standing(word) != _standing(before):
+            self.unsigned.add(word)
+        self.become(Isolation.NOT_ENFORCED if word is None else word.isolation)
 
     def become(self, isolation: Isolation) -> None:
         """Note how it stands now."""
@@ -138,8 +194,7 @@ class GuardLink:
 
     async def _take(self, word: Word) -> None:
         before = self._isolated.isolation
-        self._isolated.word = word
-        self._isolated.become(word.isolation)
+        self._isolated.hear(word)
         for breach in word.incident:
             await self._tell(breach)
         if before is Isolation.BREACHED and word.isolation is Isolation.RESTORED:
@@ -178,8 +233,7 @@ class GuardLink:
         await self._notices.raise_alert(Notice(code=breach.code, text=breach.text, facts=facts))
 
     async def _note_silence(self, reason: str) -> None:
-        self._isolated.word = None
-        self._isolated.become(Isolation.NOT_ENFORCED)
+        self._isolated.hear(None)
         if self._was_heard:
             self._was_heard = False
             text = f"edge-guard is not heard: {reason}"

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 import selectors
 import socket
 import time
@@ -57,6 +58,7 @@ class Guard:
         door: UsbGate | None = None,
     ) -> None:
         """Change nothing yet; with *enforced* False it never does. *door* is the USB door."""
+        self._run = secrets.token_hex(8)
         self._policy = policy
         self._table = table
         self._network = network
@@ -83,6 +85,8 @@ class Guard:
             door=None if self._door is None else self._door.told,
             facts=self._network.seen,
             refuses_frames=self._table.refuses_frames,
+            run=self._run,
+            packets=self._table.refused,
         )
 
     def load(self) -> None:

@@ -25,11 +25,14 @@ class NftTable:
     Attributes:
         refuses_frames: Whether frames of packet sockets are refused, too: a kernel before 5.16
             cannot.
+        refused: How many packets and frames were refused, as of the last look at the tables.
     """
 
     def __init__(self, policy: Policy) -> None:
         """Load nothing yet."""
         self.refuses_frames = True
+        self.refused = 0
+        self._counters = 0
         self._policy = policy
         self._loaded: str | None = None
         self._frames_of: tuple[str, ...] = ()
@@ -50,6 +53,7 @@ class NftTable:
             if self.refuses_frames:
                 _log.warning("frames of packet sockets are not refused", reason=str(error))
             self.refuses_frames = False
+        self._counters = 0
         self._loaded = self.digest()
         if self._loaded is None:
             raise GuardError("the table is not there after it was loaded")
@@ -73,11 +77,18 @@ class NftTable:
         Raises:
             GuardError: `nft` cannot be asked.
         """
-        host = _rules_of(FAMILY)
+        host, frames = _rules_of(FAMILY), _rules_of(FRAMES)
+        self._count(_packets(host) + _packets(frames))
         if host is None:
             return None
-        text = json.dumps([host, _rules_of(FRAMES)], sort_keys=True)
+        text = json.dumps([_lasting(host), _lasting(frames)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _count(self, packets: int) -> None:
+        # Who sets the counters back takes nothing away from what was seen.
+        is_set_back = packets < self._counters
+        self.refused += packets if is_set_back else packets - self._counters
+        self._counters = packets
 
     def _interfaces(self) -> tuple[str, ...]:
         there = {name for _, name in socket.if_nameindex()}
@@ -102,7 +113,12 @@ def _rules_of(family: str) -> Any:
         return None
     except ValueError as error:
         raise GuardError(f"nft: {error}") from error
-    return _lasting([one for one in listed["nftables"] if "metainfo" not in one])
+    return [one for one in listed["nftables"] if "metainfo" not in one]
+
+
+def _packets(rules: Any) -> int:
+    counters = (one["counter"] for one in rules or () if "counter" in one)
+    return sum(int(one["packets"]) for one in counters)
 
 
 class _NoTableError(GuardError):

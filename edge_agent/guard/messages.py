@@ -6,15 +6,16 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from edge_agent.guard.breaches import Breach, Facts, Route
+from edge_agent.guard.spells import Spell
 from edge_agent.guard.state import Watch
 from edge_agent.guard.usb_register import MOST_REFUSALS, Register, Sighting
 from edge_agent.mounting.port_paths import PortField
 from protocol import strict_json
-from protocol.attestation import MAX_LISTED, SeenInterface, SeenNetwork
+from protocol.attestation import MAX_LISTED, Counted, SeenInterface, SeenNetwork
 from protocol.manifest import Isolation, UtcTime
 from protocol.strict_json import Message
 
-MAX_WORD_BYTES: Final = 128 * 1024
+MAX_WORD_BYTES: Final = 256 * 1024
 _MOST_TOLD: Final = MAX_LISTED
 _MOST_CHARACTERS: Final = 300
 
@@ -30,6 +31,16 @@ class ToldBreach(Message, frozen=True, kw_only=True):
     text: _Text
 
 
+class ToldSpell(Message, frozen=True, kw_only=True):
+    """One breach from its begin to its end: see `Spell`."""
+
+    number: Annotated[int, Meta(ge=1)]
+    changed: Annotated[int, Meta(ge=1)]
+    breach: ToldBreach
+    began_at: UtcTime
+    ended_at: UtcTime | None = None
+
+
 class ToldUsb(Message, frozen=True, kw_only=True):
     """A USB device: see `Sighting`."""
 
@@ -42,11 +53,12 @@ class ToldUsb(Message, frozen=True, kw_only=True):
 
 
 class ToldRefusal(Message, frozen=True, kw_only=True):
-    """A USB device that was refused, so many times."""
+    """A USB device that was refused, so many times: see `Refusal`."""
 
     device: ToldUsb
     first_at: UtcTime
     last_at: UtcTime
+    number: Annotated[int, Meta(ge=1)]
     times: Annotated[int, Meta(ge=1)]
 
 
@@ -82,6 +94,9 @@ class Word(Message, frozen=True, kw_only=True):
         door: None where none is kept.
         network: As it was at the last look; None before the first.
         refuses_frames: Whether what packet sockets send is refused, too.
+        counted: How far the guard has counted.
+        spells: Breaches with their begin and end, as far as they are kept; those that went
+            through a change last.
     """
 
     isolation: Isolation
@@ -94,6 +109,8 @@ class Word(Message, frozen=True, kw_only=True):
     door: ToldDoor | None = None
     network: SeenNetwork | None = None
     refuses_frames: bool = True
+    counted: Counted = Counted()
+    spells: Annotated[tuple[ToldSpell, ...], Meta(max_length=_MOST_TOLD)] = ()
 
 
 def word_of(
@@ -104,8 +121,11 @@ def word_of(
     door: ToldDoor | None = None,
     facts: Facts | None = None,
     refuses_frames: bool = True,
+    run: str = "",
+    packets: int = 0,
 ) -> Word:
-    """Return what is told."""
+    """Return what is told; *run* is this one of the guard, *packets* were refused in it."""
+    spells = sorted(watch.spells.kept, key=lambda one: one.changed)[-_MOST_TOLD:]
     return Word(
         isolation=watch.isolation if enforced else Isolation.NOT_ENFORCED,
         since=watch.since,
@@ -117,6 +137,14 @@ def word_of(
         door=door,
         network=None if facts is None else network_of(facts),
         refuses_frames=refuses_frames,
+        counted=Counted(
+            run=run,
+            changes=watch.spells.changes,
+            breaches=watch.spells.begun,
+            usb=0 if door is None else door.refusals,
+            packets=packets,
+        ),
+        spells=tuple(map(_told_spell, spells)),
     )
 
 
@@ -156,6 +184,7 @@ def door_of(register: Register, open_ports: Iterable[ToldOpening]) -> ToldDoor:
                 device=_told_usb(one.sighting),
                 first_at=one.first_at,
                 last_at=one.last_at,
+                number=one.number,
                 times=one.times,
             )
             for one in register.refused
@@ -184,6 +213,16 @@ def _told(breach: Breach) -> ToldBreach:
         code=breach.kind.value,
         subject=breach.subject[:_MOST_CHARACTERS],
         text=breach.text[:_MOST_CHARACTERS],
+    )
+
+
+def _told_spell(spell: Spell) -> ToldSpell:
+    return ToldSpell(
+        number=spell.number,
+        changed=spell.changed,
+        breach=_told(spell.breach),
+        began_at=spell.began_at,
+        ended_at=spell.ended_at,
     )
 
 

@@ -1,11 +1,13 @@
 """Whether the rule holds, is broken, or was broken a while ago; time is an argument."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from edge_agent.guard.breaches import Breach
+from edge_agent.guard.spells import Spells
+from edge_agent.guard.spells import after_look as spells_after_look
 from protocol.manifest import Isolation
 
 # A breach that is over is shown for so long: somebody sees it, whoever was not there.
@@ -21,6 +23,7 @@ class Watch:
         open_: What is broken now.
         incident: What was broken since the rule held last, the first thing first.
         began_at: When that began.
+        spells: Each breach with its own begin and end, since the guard began.
     """
 
     isolation: Isolation
@@ -28,6 +31,7 @@ class Watch:
     open_: tuple[Breach, ...] = ()
     incident: tuple[Breach, ...] = ()
     began_at: datetime | None = None
+    spells: Spells = field(default_factory=Spells)
 
 
 def begin(now: datetime) -> Watch:
@@ -46,6 +50,13 @@ def after_look(
         left: What still is, after all was shut that can be.
         now: Aware.
     """
+    spells = spells_after_look(watch.spells, found=found, left=left, now=now)
+    return replace(_after_look(watch, found, left, now), spells=spells)
+
+
+def _after_look(
+    watch: Watch, found: Sequence[Breach], left: Sequence[Breach], now: datetime
+) -> Watch:
     is_first = watch.isolation is Isolation.BREACHED and watch.began_at is None
     if not found and (is_first or watch.isolation is Isolation.HOLDING):
         return watch if not is_first else Watch(isolation=Isolation.HOLDING, since=now)

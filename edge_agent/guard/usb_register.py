@@ -37,11 +37,13 @@ class Refusal:
     Attributes:
         last_at: When it came last; it may be there still.
         times: How often it came.
+        number: Of all refusals, the one when it came last.
     """
 
     sighting: Sighting
     first_at: datetime
     last_at: datetime
+    number: int
     times: int = 1
 
 
@@ -79,12 +81,12 @@ def after_look(
         if one.sighting in standing or now - one.last_at < KEPT_FOR
     }
     came = [one for number, one in seen if not one.let_in and (number, one) not in register.seen]
-    for sighting in came:
+    for number, sighting in enumerate(came, start=register.refusals + 1):
         known = refused.get(sighting)
         if known is not None:
-            refused[sighting] = replace(known, last_at=now, times=known.times + 1)
+            refused[sighting] = replace(known, last_at=now, number=number, times=known.times + 1)
         elif len(refused) < MOST_REFUSALS:
-            refused[sighting] = Refusal(sighting=sighting, first_at=now, last_at=now)
+            refused[sighting] = Refusal(sighting=sighting, first_at=now, last_at=now, number=number)
     return Register(
         seen=tuple(seen),
         refused=tuple(refused.values()),

@@ -62,7 +62,8 @@ def read_attestation(
     if attestation.dock != dock:
         detail = f"an attestation of dock {attestation.dock!r} on {dock!r}"
         return _refused(FindingCode.OTHER_DOCK, detail, dock)
-    times = (attestation.made_at, attestation.since, attestation.broken_since)
+    spells = (time for one in attestation.broken for time in (one.began_at, one.ended_at))
+    times = (attestation.made_at, attestation.since, *spells)
     if not all(has_utc(time) for time in times if time is not None):
         return _refused(FindingCode.STATEMENT_UNREADABLE, "a time that is none in UTC", dock)
     return Witness(

@@ -62,7 +62,7 @@ def test_footage_is_taken_and_kept_back(tmp_path: Path) -> None:
     path = tmp_path / "guard.sock"
     config = Path(site.config("edge"))
     config.write_text(config.read_text() + GUARD.format(socket=path))
-    breached = word_of(Isolation.BREACHED, is_open=True)
+    breached = word_of(Isolation.BREACHED, is_open=True, changes=1)
     with guarding(path, word_of(Isolation.RESTORED, is_open=False)) as guard:
         try:
             site.start_archive()
@@ -75,7 +75,7 @@ def test_footage_is_taken_and_kept_back(tmp_path: Path) -> None:
             (site.root / "card").rename(site.bay(1))
             _until(site, BayState.SEALED)
             kept_back = _manifests(site)
-            guard.say(word_of(Isolation.RESTORED, is_open=False))
+            guard.say(word_of(Isolation.RESTORED, is_open=False, changes=2))
             _until(site, BayState.RELEASABLE)
             asked = _run(
                 *("server-agent", "command", "--dock", "dock-01", "--config"),
@@ -92,5 +92,7 @@ def test_footage_is_taken_and_kept_back(tmp_path: Path) -> None:
     keys = keyring(load_certificate_key(site.pki / "dock-01" / "signing.pem"))
     attestation = open_statement(said, Statement.ATTESTATION, Attestation, keys)
     assert attestation.isolation is Isolation.RESTORED
-    assert [broken.code for broken in attestation.broken] == ["E-ISO-102"]
+    assert attestation.counted.changes == 2
+    assert "breached, 1 broken" in shown.stdout
+    assert shown.stdout.count(", 1 broken") == 2
     assert (shown.returncode, "✓" in shown.stdout) == (0, True), shown.stderr

@@ -175,12 +175,17 @@ def add_attestations(
         made_at = at - timedelta(days=count - number)
         facts: dict[str, Any] = {"isolation": Isolation.HOLDING, "occasion": Occasion.DAILY}
         if number == count - 1:
-            route = Broken(code="E-ISO-102", subject="default", text="<i>default</i> via 10.0.0.1")
+            route = Broken(
+                code="E-ISO-102",
+                subject="default",
+                text="<i>default</i> via 10.0.0.1",
+                began_at=made_at - timedelta(hours=1),
+                ended_at=made_at - timedelta(minutes=59),
+            )
             facts = {
                 "isolation": Isolation.RESTORED,
                 "occasion": Occasion.CHANGED,
                 "broken": (route,),
-                "broken_since": made_at - timedelta(hours=1),
             }
         one = attestation(head, dock=dock, made_at=made_at, **facts)
         envelope = sign_statement(one, Statement.ATTESTATION, DOCK_KEY)

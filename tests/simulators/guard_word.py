@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from socket import AF_UNIX, socket
 
-from edge_agent.guard.messages import ToldBreach, Word, encode
+from edge_agent.guard.messages import ToldBreach, ToldSpell, Word, encode
+from protocol.attestation import Counted
 from protocol.manifest import Isolation
 
 SINCE = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
@@ -63,8 +64,15 @@ def guarding(path: Path, word: Word) -> Iterator[Guard]:
                 line.close()
 
 
-def word_of(isolation: Isolation, *, is_open: bool) -> Word:
-    """Return what the guard says of a rule that was broken once."""
+def word_of(isolation: Isolation, *, is_open: bool, changes: int = 0) -> Word:
+    """Return what the guard says of a rule that was broken once, and changed so often since."""
+    spell = ToldSpell(
+        number=1,
+        changed=max(1, changes),
+        breach=ROUTE,
+        began_at=SINCE,
+        ended_at=None if is_open else SINCE,
+    )
     return Word(
         isolation=isolation,
         since=SINCE,
@@ -72,4 +80,6 @@ def word_of(isolation: Isolation, *, is_open: bool) -> Word:
         open=(ROUTE,) if is_open else (),
         incident=(ROUTE,),
         began_at=SINCE,
+        counted=Counted(run="one", changes=changes, breaches=min(1, changes)),
+        spells=(spell,) if changes else (),
     )

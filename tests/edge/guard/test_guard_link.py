@@ -130,7 +130,7 @@ def refused(port: str, *, times: int = 1) -> ToldRefusal:
     device = ToldUsb(
         port=port, ids="0525:a4a2", name="'RNDIS' '1'", let_in=False, because="a network", bay=2
     )
-    return ToldRefusal(device=device, first_at=NOW, last_at=NOW, times=times)
+    return ToldRefusal(device=device, first_at=NOW, last_at=NOW, number=times, times=times)
 
 
 async def test_what_was_refused_at_the_usb_door(dock: Dock) -> None:

@@ -38,7 +38,8 @@ def test_what_was_shut_at_once_was_broken_all_the_same() -> None:
     assert (watch.since, watch.began_at) == (NOW + 2 * SECOND, NOW + 2 * SECOND)
     assert (watch.open_, watch.incident) == ((), (ROUTE,))
     later = after_look(watch, found=[], left=[], now=watch.since + SHOWN_FOR)
-    assert later == Watch(isolation=Isolation.HOLDING, since=watch.since + SHOWN_FOR)
+    assert (later.isolation, later.since) == (Isolation.HOLDING, watch.since + SHOWN_FOR)
+    assert (later.incident, later.spells) == ((), watch.spells)
 
 
 def test_what_stays_is_broken_until_it_is_gone() -> None:
