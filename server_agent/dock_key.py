@@ -1,8 +1,9 @@
 """What a new dock is given on a USB key; from then on its private keys are nowhere here."""
 
 import tomllib
+from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,11 @@ journal = "/var/lib/bayward/edge/journal.sqlite"
 [control]
 socket = "/run/bayward/edge.sock"
 """
+_GUARD: Final = """
+[guard]
+interfaces = [{interfaces}]
+networks = [{networks}]
+"""
 _REGISTERED: Final = """
 [[docks]]
 dock = "{dock}"
@@ -48,8 +54,32 @@ certificate = "{certificate}"
 _PRIVATE: Final = ("tls.key", "signing.key")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Station:
+    """The network that a dock is kept in, by edge-guard.
+
+    Attributes:
+        interfaces: Of the dock, that lead to it; as the kernel names them.
+        networks: In which the dock, the archive and the broker are.
+        time_server: None if there is none.
+        ssh_from: From where a technician comes; None for nobody.
+    """
+
+    interfaces: tuple[str, ...]
+    networks: tuple[IPv4Network | IPv6Network, ...]
+    time_server: IPv4Address | IPv6Address | None = None
+    ssh_from: IPv4Address | IPv6Address | None = None
+
+
 def new_dock_key(
-    config: ServerConfig, pki: PkiFolder, dock: DockId, *, timezone: str, bays: str, now: datetime
+    config: ServerConfig,
+    pki: PkiFolder,
+    dock: DockId,
+    *,
+    timezone: str,
+    bays: str,
+    now: datetime,
+    station: Station | None = None,
 ) -> DockKey:
     """Issue a dock's keys, if it has none yet, and return all that it needs.
 
@@ -60,15 +90,17 @@ def new_dock_key(
         timezone: Where it stands, as edge.toml names it.
         bays: The ``[[bays]]`` of its edge.toml; empty where the dock finds them out itself.
         now: Aware.
+        station: None if nothing keeps the dock off the internet.
 
     Raises:
         PkiError: The authority's folder is not in order, or the dock has its keys already.
-        ValueError: Broker or archive are known by a name: systemd lets docks out to addresses.
+        ValueError: An address is in none of the station's networks, or is a name.
         OSError: Our disk failed.
     """
     hosts = {config.mqtt.host, config.https.host}
     for host in hosts:
-        ip_address(host)
+        ip_address(host)  # systemd lets docks out to addresses
+    rule = "" if station is None else _guard(station, hosts)
     folder = pki.directory / dock
     for certificate in folder.glob("*.pem"):
         if not certificate.with_suffix(".key").exists():
@@ -87,7 +119,7 @@ def new_dock_key(
     return DockKey(
         format="bayward-dock/1",
         dock=dock,
-        edge_toml=f"{text}\n{bays}" if bays else text,
+        edge_toml=f"{text}{rule}\n{bays}" if bays else text + rule,
         addresses=tuple(sorted(hosts)),
         keys=Keys(
             ca=pki.ca.read_text(),
@@ -98,6 +130,22 @@ def new_dock_key(
             archive_signing_certificate=config.signing.certificate.read_text(),
         ),
     )
+
+
+def _guard(station: Station, hosts: set[str]) -> str:
+    others = (one for one in (station.time_server, station.ssh_from) if one is not None)
+    for address in (*map(ip_address, sorted(hosts)), *others):
+        if not any(address in network for network in station.networks):
+            raise ValueError(f"{address} is in none of the station's networks")
+    text = _GUARD.format(
+        interfaces=", ".join(f'"{one}"' for one in station.interfaces),
+        networks=", ".join(f'"{one}"' for one in station.networks),
+    )
+    if station.time_server is not None:
+        text += f'time_server = "{station.time_server}"\n'
+    if station.ssh_from is not None:
+        text += f'ssh_from = "{station.ssh_from}"\n'
+    return text
 
 
 def forget_private_keys(pki: PkiFolder, dock: DockId) -> None:

@@ -4,6 +4,7 @@ import argparse
 import grp
 import ipaddress
 import pwd
+import re
 import sys
 import tomllib
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from protocol.identifiers import DockId, parse_dock
 from protocol.provisioning import FILE_NAME, VOLUME_LABEL, encode
 from runtime.durable import write_file
 from server_agent.config import DEFAULT_PATH, load_config
-from server_agent.dock_key import forget_private_keys, new_dock_key, register
+from server_agent.dock_key import Station, forget_private_keys, new_dock_key, register
 from server_agent.pki.folder import PkiFolder
 from server_agent.set_up import Owners, Place, Site, set_up
 
@@ -45,7 +46,8 @@ on that key alone: whoever has it is the dock. The dock takes it in once and rem
 _DOCK_KEY_EXAMPLE: Final = f"""\
 examples:
   mkfs.vfat -n {VOLUME_LABEL} /dev/sdb1 && mount /dev/sdb1 /mnt
-  server-agent dock-key --dock dock-01 --out /mnt        the dock finds its bays itself
+  server-agent dock-key --dock dock-01 --out /mnt --network 192.168.10.0/24 --interface eth0
+                                                         the dock finds its bays itself
   server-agent dock-key --dock dock-02 --out /mnt --bays bays.toml   of `edge-agent map-bays`
   umount /mnt && systemctl reload server-agent
 """
@@ -76,6 +78,7 @@ def add_set_up_commands(
     key.add_argument("--dock", type=_dock, required=True, metavar="NAME", help="such as dock-01")
     key.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the USB key")
     key.add_argument("--bays", type=Path, metavar="FILE", help="the dock's [[bays]]")
+    _add_station(key)
     key.add_argument("--config", type=Path, default=DEFAULT_PATH, help="default: %(default)s")
     key.set_defaults(run=_run_dock_key)
     for parser in (up, key):
@@ -86,6 +89,28 @@ def add_set_up_commands(
     up.add_argument("--etc", type=Path, default=Path("/etc/bayward"), help=argparse.SUPPRESS)
     units = Path("/etc/systemd/system")
     up.add_argument("--units", type=Path, default=units, help=argparse.SUPPRESS)
+
+
+def _add_station(key: argparse.ArgumentParser) -> None:
+    station = key.add_argument_group("the no-internet rule, kept by edge-guard on the dock")
+    station.add_argument(
+        "--network",
+        type=_network,
+        action="append",
+        metavar="NETWORK",
+        help="of the station, with the dock, the archive and all others in it; may be repeated",
+    )
+    station.add_argument(
+        "--interface",
+        type=_interface,
+        action="append",
+        metavar="NAME",
+        help="of the dock, that leads to it; may be repeated; default: eth0",
+    )
+    station.add_argument("--time-server", type=_address, metavar="ADDRESS", help="UDP 123")
+    station.add_argument(
+        "--ssh-from", type=_address, metavar="ADDRESS", help="from where a technician comes"
+    )
 
 
 def _command(
@@ -140,7 +165,9 @@ def _run_dock_key(arguments: argparse.Namespace) -> int:
     try:
         bays = arguments.bays.read_text(encoding="utf-8") if arguments.bays else ""
         tomllib.loads(bays)
-        key = new_dock_key(config, pki, dock, timezone=zone, bays=bays, now=now)
+        key = new_dock_key(
+            config, pki, dock, timezone=zone, bays=bays, now=now, station=_station(arguments)
+        )
     except ValueError as error:  # no TOML, or a name where an address must be
         return _failed(str(error))
     write_file(target, encode(key), mode=0o600)
@@ -148,13 +175,35 @@ def _run_dock_key(arguments: argparse.Namespace) -> int:
     if register(config.registry, pki, dock):
         print(f"added {dock} to {config.registry}; now: systemctl reload server-agent")
     forget_private_keys(pki, dock)
+    if not arguments.network:
+        print(f"nothing will keep {dock} off the internet: --network says where it belongs")
     print(f"{dock}'s private keys are on the USB key alone: keep it locked away until it is used")
     return 0
+
+
+def _station(arguments: argparse.Namespace) -> Station | None:
+    if not arguments.network:
+        if arguments.interface or arguments.time_server or arguments.ssh_from:
+            raise ValueError("--interface, --time-server and --ssh-from need a --network")
+        return None
+    return Station(
+        interfaces=tuple(arguments.interface or ("eth0",)),
+        networks=tuple(arguments.network),
+        time_server=arguments.time_server,
+        ssh_from=arguments.ssh_from,
+    )
 
 
 def _failed(problem: str) -> int:
     print(f"server-agent: {problem}", file=sys.stderr)
     return _FAILED
+
+
+def _interface(untrusted: str) -> str:
+    # netdevice(7): IFNAMSIZ, with its NUL.
+    if not re.fullmatch(r"[A-Za-z0-9_.@-]{1,15}", untrusted):
+        raise argparse.ArgumentTypeError(f"{untrusted!r} is no name of an interface")
+    return untrusted
 
 
 def _address(untrusted: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

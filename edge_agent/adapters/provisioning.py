@@ -18,6 +18,8 @@ from typing import Final
 from edge_agent.adapters.mount_calls import detach, mount, read_head
 from edge_agent.config import EdgeConfig, check_config, load_config
 from edge_agent.errors import AlreadyDockError, EdgeError, UnusableDockKeyError
+from edge_agent.guard.policy import problems
+from edge_agent.guard_config import GuardConfig, known_hosts, policy_of
 from edge_agent.mounting.options import MS_NODEV, MS_NOEXEC, MS_NOSUID
 from edge_agent.mounting.superblock import HEAD_BYTES, recognise
 from protocol.errors import ProtocolError
@@ -30,11 +32,14 @@ from runtime.durable import (
     write_all,
 )
 from runtime.errors import RuntimeFault
+from runtime.settings import load_toml
 
 _MS_NOSYMFOLLOW: Final = 0x100
 _KEY_FLAGS: Final = MS_NOSUID | MS_NODEV | MS_NOEXEC | _MS_NOSYMFOLLOW
 _BAYS: Final = "bays.toml"
 _SECRET: Final = 0o600
+# Enabled, as `systemctl enable` does it; without [guard] it has nothing to keep.
+_GUARD_UNIT: Final = Path("/usr/lib/systemd/system/edge-guard.service")
 _DROP_IN: Final = """\
 # The addresses that this dock may connect to, and no others; from its USB key.
 [Service]
@@ -138,7 +143,8 @@ def _check(key: DockKey, text: str, place: Place) -> None:
             path.touch(mode=mode)
             path.write_text(pem, encoding="utf-8")
         (aside / "edge.toml").write_text(text, encoding="utf-8")
-        _refuse(key, _problems(load_config(aside / "edge.toml")))
+        config = load_config(aside / "edge.toml")
+        _refuse(key, [*_problems(config), *_guard_problems(config, aside / "edge.toml")])
     finally:
         shutil.rmtree(aside)
 
@@ -149,6 +155,14 @@ def _problems(config: EdgeConfig) -> list[str]:
         for check in check_config(config)
         if check.problem is not None and not check.passing
     ]
+
+
+def _guard_problems(config: EdgeConfig, path: Path) -> list[str]:
+    """Return why edge-guard would not obey it: a dock that nobody keeps, or that nobody reaches."""
+    if config.guard is None:
+        return []
+    guarded = load_toml(path, GuardConfig)
+    return [f"[guard]: {one}" for one in problems(policy_of(guarded, path, hosts=known_hosts()))]
 
 
 def _refuse(key: DockKey, problems: list[str]) -> None:
@@ -168,6 +182,12 @@ def _install(key: DockKey, text: str, place: Place) -> None:
     drop_in = place.units / "edge-agent.service.d/50-addresses.conf"
     make_directories(drop_in.parent, mode=0o755)
     replace_file(drop_in, _DROP_IN.format(addresses=" ".join(key.addresses)).encode(), mode=0o644)
+    if "guard" in tomllib.loads(text):
+        wanted = place.units / "sysinit.target.wants" / _GUARD_UNIT.name
+        make_directories(wanted.parent, mode=0o755)
+        wanted.unlink(missing_ok=True)
+        wanted.symlink_to(_GUARD_UNIT)
+        sync_directory(wanted.parent)
     # Last: with it, this is a dock.
     replace_file(place.etc / "edge.toml", text.encode(), mode=0o644)
 

@@ -102,6 +102,52 @@ def test_the_machine_is_a_dock(folder: Path, place: Place, key: DockKey) -> None
     assert "dock-01" in (folder / RESULT_NAME).read_text()
 
 
+GUARD = '[guard]\ninterfaces = ["eth0"]\nnetworks = ["{network}"]\n'
+
+
+def _guarded(folder: Path, key: DockKey, network: str) -> None:
+    text = key.edge_toml.replace("[storage]", GUARD.format(network=network) + "[storage]")
+    text = text.replace('"127.0.0.1"', '"192.168.10.2"').replace("//127.0.0.1", "//192.168.10.2")
+    (folder / FILE_NAME).write_bytes(encode(msgspec.structs.replace(key, edge_toml=text)))
+
+
+def test_the_no_internet_rule_is_kept_from_the_start(
+    folder: Path, place: Place, key: DockKey
+) -> None:
+    """By a key that says in which network the dock is, edge-guard is enabled."""
+    _guarded(folder, key, "192.168.10.0/24")
+
+    provision(folder, place)
+
+    guard = load_config(place.etc / "edge.toml").guard
+    assert guard is not None
+    assert guard.networks == ("192.168.10.0/24",)
+    wanted = place.units / "sysinit.target.wants/edge-guard.service"
+    assert wanted.readlink() == Path("/usr/lib/systemd/system/edge-guard.service")
+
+
+def test_without_a_network_no_guard_begins(folder: Path, place: Place) -> None:
+    """It would have nothing to keep, and fail for ever."""
+    provision(folder, place)
+
+    assert not (place.units / "sysinit.target.wants").exists()
+
+
+@pytest.mark.parametrize("network", ["192.168.77.0/24", "192.0.0.0/8", "no network"])
+def test_a_rule_that_cannot_be_kept_makes_no_dock(
+    folder: Path, place: Place, key: DockKey, network: str
+) -> None:
+    """The archive is not in it, it leads to the internet, or it is none: the key stays whole."""
+    _guarded(folder, key, network)
+    before = (folder / FILE_NAME).read_bytes()
+
+    with pytest.raises((EdgeError, RuntimeFault)):
+        provision(folder, place)
+
+    assert (folder / FILE_NAME).read_bytes() == before
+    assert _contents(place.etc) == {}
+
+
 def test_the_file_is_overwritten_before_it_goes(folder: Path, place: Place, tmp_path: Path) -> None:
     """Whoever still has it open, or its blocks, reads zeros."""
     os.link(folder / FILE_NAME, tmp_path / "kept-open")

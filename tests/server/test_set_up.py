@@ -3,11 +3,15 @@
 import ipaddress
 import os
 import stat
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec import convert
 
+from edge_agent.guard.policy import problems
+from edge_agent.guard_config import GuardConfig, policy_of
 from protocol import provisioning
 from protocol.identifiers import DockId
 from runtime.keys import load_signing_key
@@ -120,6 +124,47 @@ def test_a_dock_key_has_all_that_a_dock_needs(place: Place, tmp_path: Path) -> N
     assert key.addresses == ("192.168.10.2",)
     assert key.edge_toml.endswith(BAYS)
     assert not list((place.data / "pki" / DOCK).glob("*.key"))
+
+
+@pytest.mark.usefixtures("lines")
+def test_a_dock_key_says_where_the_dock_belongs(place: Place, tmp_path: Path) -> None:
+    """edge-guard reads its policy from it: broker, archive and time server, and nobody else."""
+    out = tmp_path / "stick"
+    out.mkdir()
+    words = ("--network", "192.168.10.0/24", "--interface", "enp1s0")
+
+    status = _dock_key(place, out, *words, "--time-server", "192.168.10.3")
+
+    key = provisioning.parse((out / provisioning.FILE_NAME).read_bytes())
+    config = convert(tomllib.loads(key.edge_toml), GuardConfig)
+    policy = policy_of(config, out, hosts={})
+    assert status == 0
+    assert policy.interfaces == ("enp1s0",)
+    assert {(str(one.address), one.transport.value) for one in policy.peers} == {
+        ("192.168.10.2", "tcp"),
+        ("192.168.10.3", "udp"),
+    }
+    assert (problems(policy), policy.ssh_from) == ((), None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--interface", "eth0"),
+        ("--network", "192.168.77.0/24"),
+        ("--network", "192.168.10.0/24", "--ssh-from", "192.168.77.9"),
+    ],
+)
+@pytest.mark.usefixtures("lines")
+def test_a_dock_that_would_be_locked_out(
+    place: Place, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Or of which it is not said where it belongs: no key is made."""
+    out = tmp_path / "stick"
+    out.mkdir()
+
+    assert _dock_key(place, out, *words) == 1
+    assert not (PkiFolder(place.data / "pki").directory / DOCK).exists()
 
 
 @pytest.mark.usefixtures("lines")
