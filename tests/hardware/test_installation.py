@@ -304,7 +304,8 @@ def test_recorders_are_erased(made: Made, station: Station, tmp_path: Path) -> N
 def test_the_no_internet_rule(made: Made, station: Station, tmp_path: Path) -> None:
     """Set up as docs/no-internet.md says, it holds, and a recorder is read.
 
-    A network adapter at USB is refused. From the first moment of a boot on, nothing gets out.
+    A network adapter at USB is refused; one that a technician lets in is shut. From the first
+    moment of a boot on, nothing gets out.
     """
     station.until_active()
     machine = station.machine
@@ -319,6 +320,19 @@ def test_the_no_internet_rule(made: Made, station: Station, tmp_path: Path) -> N
     machine.plug_device("usb-net", "6", netdev="rogue")
     machine.until("edge-guard status | grep '✗ USB 1-6:'")
     refused = machine.sh("cat /sys/bus/usb/devices/1-6/authorized; ls /sys/class/net").split()
+    # QEMU's adapter has the numbers of an old gadget, 0525:a4a2. cdc_subset takes any interface of
+    # these, the data one too, and cdc_ether, whose it is, finds it busy.
+    machine.sh("echo blacklist cdc_subset >/etc/modprobe.d/cdc_subset.conf")
+    machine.sh("rmmod cdc_subset 2>/dev/null; true")
+    machine.sh("edge-guard open-port --minutes 30 1-6")
+    driver = machine.until("readlink /sys/bus/usb/devices/1-6:1.1/driver")
+    found = machine.until("ls -d /sys/class/net/[eu]*").strip().rpartition("/")[2]
+    flags = f"/sys/class/net/{found}/flags"  # a bare Debian has no ip(8)
+    machine.sh(f"echo 0x1003 >{flags}")
+    machine.until(f"edge-guard status | grep {found}")
+    is_up = int(machine.sh(f"cat {flags}"), 16) & 1
+    machine.sh("edge-guard open-port --minutes 0 1-6")
+    machine.until("edge-guard status | grep '✗ USB 1-6:'")
     card = made.recorders[0].image(tmp_path / "card")
     stick = machine.plug(card, "1")
     station.bays.until(1, "bay['state'] == 'releasable'")
@@ -341,6 +355,8 @@ def test_the_no_internet_rule(made: Made, station: Station, tmp_path: Path) -> N
 
     assert held.startswith("holding")
     assert refused == ["0", "lo"]
+    assert "cdc_subset" not in driver
+    assert not is_up
     assert elsewhere.status != 0
     _assert_archived(station, made.recorders[0])
     assert "policy drop" in loaded
