@@ -19,6 +19,7 @@ from edge_agent.adapters.guard_link import read_word
 from edge_agent.adapters.guard_service import Guard, GuardService
 from edge_agent.adapters.net_facts import NetFacts
 from edge_agent.adapters.nft_table import NftTable
+from edge_agent.adapters.radios import Radios
 from edge_agent.adapters.status_text import printable
 from edge_agent.errors import EdgeError, GuardError
 from edge_agent.guard.breaches import Breach, Kind, breaches
@@ -241,6 +242,7 @@ def _run(options: argparse.Namespace, config: GuardConfig, policy: Policy) -> in
         clock=lambda: datetime.now(UTC),
         enforced=not config.guard.dry_run,
         door=usb.gate_of(config, options.sysfs),
+        radios=Radios(),
     )
     guard.load()
     guard.look()

@@ -16,6 +16,7 @@ import structlog
 
 from edge_agent.adapters.net_facts import NetFacts
 from edge_agent.adapters.nft_table import NftTable
+from edge_agent.adapters.radios import Radios
 from edge_agent.adapters.usb_gate import Looked, UsbGate
 from edge_agent.errors import GuardError
 from edge_agent.guard.breaches import Breach, Kind, breaches
@@ -56,8 +57,13 @@ class Guard:
         clock: Callable[[], datetime],
         enforced: bool = True,
         door: UsbGate | None = None,
+        radios: Radios | None = None,
     ) -> None:
-        """Change nothing yet; with *enforced* False it never does. *door* is the USB door."""
+        """Change nothing yet; with *enforced* False it never does. *door* is the USB door.
+
+        *radios* are the machine's.
+        """
+        self._radios = radios
         self._run = secrets.token_hex(8)
         self._policy = policy
         self._table = table
@@ -113,6 +119,9 @@ class Guard:
                 self._shut(breach)
             left = self._breaches(is_whole=True)
         found, left = (*at_door.found, *found), (*at_door.left, *left)
+        if self._radios is not None:
+            radios = self._radios.look(enforced=self._enforced)
+            found, left = (*found, *radios.found), (*left, *radios.left)
         for breach in set(found) - set(self._watch.open_):
             _log.warning("the rule is broken", code=breach.kind.value, text=breach.text)
         before = self._watch

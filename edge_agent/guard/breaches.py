@@ -26,6 +26,7 @@ class Kind(Enum):
     CANNOT_LOOK = "E-ISO-108"
     FOREIGN_USB = "E-ISO-122"
     USB_OPEN = "E-ISO-123"
+    RADIO_ON = "E-ISO-125"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -365,6 +365,7 @@ _ERRORS: Final[Mapping[str, str]] = MappingProxyType(
         "E-ISO-122": N_("A foreign USB device was in use: it was shut out, find out whose it is"),
         "E-ISO-123": N_("The dock's USB ports let in whatever comes: they were shut again"),
         "E-ISO-124": N_("A technician has opened a USB port of the dock for a while"),
+        "E-ISO-125": N_("A radio of the dock was on: it was blocked"),
         "E-ING-201": N_("The recorder was taken while it was being read: dock it again"),
         "E-ING-202": N_("A file is not as long as the recorder says: dock it again"),
         "E-ING-203": N_("The recorder cannot be read in part: dock it again"),
