@@ -19,7 +19,7 @@ from edge_agent.adapters.guard_link import read_word
 from edge_agent.adapters.guard_service import Guard, GuardService
 from edge_agent.adapters.net_facts import NetFacts
 from edge_agent.adapters.nft_table import NftTable
-from edge_agent.adapters.radios import Radios
+from edge_agent.adapters.radios import RFKILL, Radios
 from edge_agent.adapters.status_text import printable
 from edge_agent.errors import EdgeError, GuardError
 from edge_agent.guard.breaches import Breach, Kind, breaches
@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
     )
     parser.add_argument("--config", type=Path, default=_DEFAULT_CONFIG, help="default: %(default)s")
+    parser.add_argument("--rfkill", type=Path, default=RFKILL, help=argparse.SUPPRESS)
     parser.add_argument("--sysfs", type=Path, default=usb.SYSFS, help=argparse.SUPPRESS)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     for name, act, what in (
@@ -242,7 +243,7 @@ def _run(options: argparse.Namespace, config: GuardConfig, policy: Policy) -> in
         clock=lambda: datetime.now(UTC),
         enforced=not config.guard.dry_run,
         door=usb.gate_of(config, options.sysfs),
-        radios=Radios(),
+        radios=Radios(options.rfkill),
     )
     guard.load()
     guard.look()

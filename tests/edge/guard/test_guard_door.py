@@ -1,6 +1,7 @@
 """edge-guard itself with a USB door: a real network, and USB devices that are files."""
 
 import os
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -60,6 +61,25 @@ def test_what_is_refused_breaks_nothing(guarded: tuple[Guarded, FakeUsbKernel]) 
     assert [one.device.port for one in word.door.refused] == ["1-4"]
     made.program.wait_until(lambda: kernel.is_authorized("1-1"))
     assert not kernel.is_authorized("1-4")
+
+
+def test_a_radio_breaks_the_rule(guarded: tuple[Guarded, FakeUsbKernel]) -> None:
+    """It is blocked, and told; a FIFO hands back what is written to it, as the kernel would."""
+    made, kernel = guarded
+    kernel.pull("1-3")
+    path = made.folder / "rfkill"
+    os.mkfifo(path)
+    made.program.arguments = made.command("--rfkill", str(path), "run")
+    line = os.open(path, os.O_RDWR)
+    try:
+        os.write(line, struct.pack("=IBBBB", 0, 1, 0, 0, 0))
+        made.start()
+        word = made.until_restored("E-ISO-125")
+    finally:
+        os.close(line)
+
+    assert [one.text for one in word.incident] == ["radio 0 (Wi-Fi) is on"]
+    assert word.open == ()
 
 
 def test_ended_it_leaves_the_door_shut(guarded: tuple[Guarded, FakeUsbKernel]) -> None:
