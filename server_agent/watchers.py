@@ -24,7 +24,12 @@ from protocol.log_proofs import (
     parse_seen,
     write_hashes,
 )
-from protocol.merkle import prove_consistency, prove_inclusion
+from protocol.merkle import (
+    check_inclusion,
+    leaf_hash,
+    prove_consistency,
+    prove_inclusion,
+)
 from protocol.notes import NoteKey, NoteKind, read_note
 from protocol.receipt import Receipt
 from protocol.strict_json import encode
@@ -171,19 +176,17 @@ class Watchers:
             raise LogChangedError("there is no checkpoint")
         proved, now_shown = list[Answer](), dict[DockId, int]()
         try:
-            size = open_checkpoint(note, self._signer.key.public).size
+            checkpoint = open_checkpoint(note, self._signer.key.public)
+            size = checkpoint.size
             reader = LogReader(size, self._files.read)
             for one in answers:
                 if one.envelope not in receipts:
                     proved.append(one)
                     continue
                 index, entry = entries[receipts[one.envelope]]
-                inclusion = Inclusion(
-                    entry=entry,
-                    index=index,
-                    hashes=prove_inclusion(index, size, reader.nodes),
-                    note=note,
-                )
+                hashes = prove_inclusion(index, size, reader.nodes)
+                check_inclusion(index, size, leaf_hash(entry), hashes, checkpoint.root)
+                inclusion = Inclusion(entry=entry, index=index, hashes=hashes, note=note)
                 earlier = now_shown.get(one.dock, shown.get(one.dock, 0))
                 proved.append(_logged(one, inclusion, earlier, size, reader))
                 now_shown[one.dock] = size

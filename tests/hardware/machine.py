@@ -19,6 +19,8 @@ BOOT_TIMEOUT_S: Final = 600.0
 ANSWER_TIMEOUT_S: Final = 600.0
 _QMP_TIMEOUT_S: Final = 120.0
 _UNLIMITED: Final = 1 << 40
+# What a network adapter may be plugged into: a switch that leads nowhere.
+_SWITCH: Final = ("-netdev", "hubport,id=rogue,hubid=1")
 _SHARE: Final = (
     *("-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"),
     *("-device", "virtio-9p-pci,fsdev=host,mount_tag=host"),
@@ -74,7 +76,9 @@ class _Lines:
         self._socket.close()
 
 
-def _wire(frames: Path) -> tuple[str, ...]:
+def _wire(frames: Path | None) -> tuple[str, ...]:
+    if frames is None:
+        return ()
     return (
         *("-netdev", "hubport,id=lan,hubid=2"),
         *("-device", "virtio-net-pci,netdev=lan"),
@@ -145,10 +149,9 @@ class Machine:
             *("-chardev", f"socket,id=line,path={line},server=on,wait=off"),
             *("-device", "virtserialport,chardev=line,name=line"),
             *("-device", "qemu-xhci,id=usb,p2=10,p3=10"),
-            # What a network adapter may be plugged into: a switch that leads nowhere.
-            *("-netdev", "hubport,id=rogue,hubid=1"),
-            *(() if wire is None else _wire(wire)),
+            *_SWITCH,
             *_drives(disks),
+            *_wire(wire),
             *(("-incoming", f"exec:cat {shlex.quote(str(saved))}") if saved else ()),
         ]
         self._log = (folder / "qemu.log").open("ab")

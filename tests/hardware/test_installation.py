@@ -320,19 +320,7 @@ def test_the_no_internet_rule(made: Made, station: Station, tmp_path: Path) -> N
     machine.plug_device("usb-net", "6", netdev="rogue")
     machine.until("edge-guard status | grep '✗ USB 1-6:'")
     refused = machine.sh("cat /sys/bus/usb/devices/1-6/authorized; ls /sys/class/net").split()
-    # QEMU's adapter has the numbers of an old gadget, 0525:a4a2. cdc_subset takes any interface of
-    # these, the data one too, and cdc_ether, whose it is, finds it busy.
-    machine.sh("echo blacklist cdc_subset >/etc/modprobe.d/cdc_subset.conf")
-    machine.sh("rmmod cdc_subset 2>/dev/null; true")
-    machine.sh("edge-guard open-port --minutes 30 1-6")
-    driver = machine.until("readlink /sys/bus/usb/devices/1-6:1.1/driver")
-    found = machine.until("ls -d /sys/class/net/[eu]*").strip().rpartition("/")[2]
-    flags = f"/sys/class/net/{found}/flags"  # a bare Debian has no ip(8)
-    machine.sh(f"echo 0x1003 >{flags}")
-    machine.until(f"edge-guard status | grep {found}")
-    is_up = int(machine.sh(f"cat {flags}"), 16) & 1
-    machine.sh("edge-guard open-port --minutes 0 1-6")
-    machine.until("edge-guard status | grep '✗ USB 1-6:'")
+    driver, is_up = _let_in(machine)
     card = made.recorders[0].image(tmp_path / "card")
     stick = machine.plug(card, "1")
     station.bays.until(1, "bay['state'] == 'releasable'")
@@ -363,6 +351,24 @@ def test_the_no_internet_rule(made: Made, station: Station, tmp_path: Path) -> N
     assert _leaked(tmp_path / "unguarded.pcap") > 0, "what is counted is sent"
     assert _leaked(tmp_path / "guarded.pcap") == 0, "not one, from the first moment of the boot"
     assert frames_on(tmp_path / "guarded.pcap"), "the wire was there"
+
+
+def _let_in(machine: Machine) -> tuple[str, int]:
+    """Let a network adapter in as a technician does; return its driver, and whether it came up."""
+    # QEMU's adapter has the numbers of an old gadget, 0525:a4a2. cdc_subset takes any interface of
+    # these, the data one too, and cdc_ether, whose it is, finds it busy.
+    machine.sh("echo blacklist cdc_subset >/etc/modprobe.d/cdc_subset.conf")
+    machine.sh("rmmod cdc_subset 2>/dev/null; true")
+    machine.sh("edge-guard open-port --minutes 30 1-6")
+    driver = machine.until("readlink /sys/bus/usb/devices/1-6:1.1/driver")
+    found = machine.until("ls -d /sys/class/net/[eu]*").strip().rpartition("/")[2]
+    flags = f"/sys/class/net/{found}/flags"  # a bare Debian has no ip(8)
+    machine.sh(f"echo 0x1003 >{flags}")
+    machine.until(f"edge-guard status | grep {found}")
+    is_up = int(machine.sh(f"cat {flags}"), 16) & 1
+    machine.sh("edge-guard open-port --minutes 0 1-6")
+    machine.until("edge-guard status | grep '✗ USB 1-6:'")
+    return driver, is_up
 
 
 def _plan_to_leak(machine: Machine) -> None:

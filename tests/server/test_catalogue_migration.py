@@ -149,7 +149,7 @@ def test_a_catalogue_without_attestations_gets_a_place_for_them(connection: Conn
     connection.execute(
         text("INSERT INTO docks (dock, head_sequence, head_sha256) VALUES ('dock-01', 7, 'ab')")
     )
-    connection.execute(text("INSERT INTO custody_entries (entry_index, entry) VALUES (0, 'x')"))
+    connection.execute(text("INSERT INTO custody_entries (entry_index, entry) VALUES (0, X'78')"))
     connection.execute(
         text(
             "INSERT INTO alerts (alert_id, dock, code, text, facts, raised_at, received_at) VALUES"

@@ -179,6 +179,20 @@ async def test_a_receipt_that_cannot_be_read_stops_no_other_work(site: CustodySi
     assert await site.alarms() == {KeptManifestError.code}
 
 
+async def test_a_log_whose_tiles_were_changed_proves_nothing(site: CustodySite) -> None:
+    """A proof that leads nowhere would be an alarm at the dock; it is one here."""
+    log = site.log()
+    await proved(site, log, *(answer(number) for number in range(3)))
+    await enter(site, answer(3))
+    await log.seal()
+    tile = site.folder / "tile/0/000.p/4"
+    tile.write_bytes(bytes(32) + tile.read_bytes()[32:])
+
+    assert await log.covered([answer(1)]) == []
+
+    assert await site.alarms() == {LogChangedError.code}
+
+
 async def test_a_log_whose_tiles_are_gone_proves_nothing(site: CustodySite) -> None:
     """It is an alarm, and no receipt is sent."""
     log = site.log()
