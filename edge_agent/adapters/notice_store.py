@@ -82,7 +82,7 @@ class NoticeStore:
         """Return the alerts that the broker has not taken yet, oldest first."""
         async with self._journal.transaction():
             rows = await self._journal.connection.execute_fetchall(
-                "SELECT payload FROM alert WHERE NOT delivered ORDER BY alert_id"
+                "SELECT payload FROM alert WHERE NOT delivered ORDER BY rowid"
             )
         return tuple(
             strict_json.parse(payload, Alert, max_bytes=MAX_TELEMETRY_BYTES) for (payload,) in rows

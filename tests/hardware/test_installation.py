@@ -358,7 +358,7 @@ def _let_in(machine: Machine) -> tuple[str, int]:
     # QEMU's adapter has the numbers of an old gadget, 0525:a4a2. cdc_subset takes any interface of
     # these, the data one too, and cdc_ether, whose it is, finds it busy.
     machine.sh("echo blacklist cdc_subset >/etc/modprobe.d/cdc_subset.conf")
-    machine.sh("rmmod cdc_subset 2>/dev/null; true")
+    machine.sh("rmmod cdc_subset 2>/dev/null || true")
     machine.sh("edge-guard open-port --minutes 30 1-6")
     driver = machine.until("readlink /sys/bus/usb/devices/1-6:1.1/driver")
     found = machine.until("ls -d /sys/class/net/[eu]*").strip().rpartition("/")[2]
