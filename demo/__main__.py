@@ -12,6 +12,7 @@ from typing import Final
 
 from demo.check import Verdict, check_archive, receipts_by_bag
 from demo.footage import FootageError
+from demo.guard import may_have_own_network
 from demo.programs import DemoError, ours
 from demo.proof import prove
 from demo.scenario import MIB, UNREGISTERED_BAY, Evening, registered
@@ -47,7 +48,12 @@ def _parser() -> argparse.ArgumentParser:
 def _start(site: Site, show: Show) -> None:
     show.step("making keys and certificates, generating the broker's configuration")
     site.prepare()
-    show.step("starting mosquitto, server-agent, server-console and edge-agent")
+    show.step("starting mosquitto, server-agent, server-console, edge-guard and edge-agent")
+    show.step(
+        "edge-guard keeps the no-internet rule in a network namespace of its own"
+        if site.options.guard
+        else "edge-guard runs dry: without root, or nft, it cannot have a network of its own"
+    )
     site.start_archive()
     password = site.add_console_user(_USER, "device_administrator")
     site.start_console()
@@ -102,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
             read_limit_bytes_s=_READ_LIMIT_BYTES_S,
             console_port=arguments.port,
             driver="line-protocol-1",
+            guard=may_have_own_network(),
         )
         site = Site(root, registered(volumes), options)
         evening = Evening(site, volumes, show.step)

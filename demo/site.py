@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from demo.guard import guard_command, guard_toml
 from demo.programs import DemoError, Program, find_tool, free_port, ours, port_answers, run_tool
 
 DOCK: Final = "dock-01"
@@ -46,6 +47,8 @@ class SiteOptions:
         reconcile_s: How often dock and archive tell each other again what was not answered.
         has_charger: Whether the dock has one, at `Site.charger`.
         erases: Whether the registry has footage erased from recorders after its receipt.
+        guard: None: the no-internet rule is not kept. Else whether edge-guard has a network of its
+            own; False: it looks at this machine's, and changes nothing.
     """
 
     bays: int = 4
@@ -58,6 +61,7 @@ class SiteOptions:
     reconcile_s: int = 30
     has_charger: bool = False
     erases: bool = False
+    guard: bool | None = None
 
 
 class Site:
@@ -86,11 +90,17 @@ class Site:
             ours("server-console", "run", "--config", self.config("console")),
         )
         self.edge = self._program("edge-agent", ours("edge-agent", "run", "--config", edge))
+        self.guard_socket = self.root / "dock" / "guard.sock"
+        self.guard = self._program(
+            "edge-guard",
+            list(guard_command(edge, self.root / "dock", is_alone=bool(options.guard))),
+        )
 
     @property
     def programs(self) -> tuple[Program, ...]:
         """All programs, in the order in which they are started."""
-        return (self.broker, self.server, self.console, self.edge)
+        guard = () if self.options.guard is None else (self.guard,)
+        return (self.broker, self.server, self.console, *guard, self.edge)
 
     @property
     def console_url(self) -> str:
@@ -122,6 +132,7 @@ class Site:
         """
         for folder in ("archive", "logs", "dock", "bays", "server", "console"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
+        (self.root / "dock" / "no-name-server").write_text("# none\n")
         pki = ("server-agent", "pki")
         run_tool(ours(*pki, "init", "--dir", str(self.pki), "--host", "127.0.0.1"))
         run_tool(ours(*pki, "issue", "--dir", str(self.pki), "--dock", DOCK))
@@ -159,6 +170,10 @@ class Site:
 
     def start_dock(self) -> None:
         """Start the dock's agent and return when its socket is there."""
+        if self.options.guard is not None and not self.guard.running():
+            self.guard_socket.unlink(missing_ok=True)
+            self.guard.start()
+            self.guard.wait_until(self.guard_socket.exists)
         # A killed agent leaves it behind.
         self.control_socket.unlink(missing_ok=True)
         self.edge.start()
@@ -241,9 +256,14 @@ class Site:
             f"[uplink]\nreconcile_s = {self.options.reconcile_s}\n\n"
             '[control]\nsocket = "dock/control.socket"\n\n'
             '[mount]\nuser = "root"\n\n'
+            + self._guard_toml()
             + ('[lights]\ncharger = "ports/charger"\n\n' if self.options.has_charger else "")
             + bays
         )
+
+    def _guard_toml(self) -> str:
+        alone = self.options.guard
+        return "" if alone is None else guard_toml("dock/guard.sock", is_alone=alone)
 
     def _bay_toml(self, number: int) -> str:
         options = self.options

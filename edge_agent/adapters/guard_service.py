@@ -267,10 +267,15 @@ def _hint_sockets() -> list[socket.socket]:
     made = []
     for family, groups in _HINTS:
         hint = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, family)
-        hint.bind((0, 0))
-        for group in groups:
-            hint.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
-        made.append(hint)
+        try:
+            hint.bind((0, 0))
+            for group in groups:
+                hint.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+        except PermissionError:
+            # A dry run as an ordinary user hears nothing of the rules, which are not there.
+            hint.close()
+        else:
+            made.append(hint)
     return made
 
 
