@@ -329,6 +329,7 @@ def test_the_no_internet_rule(made: Made, station: Station, tmp_path: Path) -> N
     elsewhere = machine.run(
         "sh", "-c", f"nsenter -t {pid} -m sh -c 'echo 1 >/sys/kernel/mm/ksm/run'"
     )
+    _assert_archived(station, made.recorders[0])
     _plan_to_leak(machine)
     machine.switch_off()
     station.power_on(wire=tmp_path / "guarded.pcap")
@@ -346,7 +347,6 @@ def test_the_no_internet_rule(made: Made, station: Station, tmp_path: Path) -> N
     assert "cdc_subset" not in driver
     assert not is_up
     assert elsewhere.status != 0
-    _assert_archived(station, made.recorders[0])
     assert "policy drop" in loaded
     assert _leaked(tmp_path / "unguarded.pcap") > 0, "what is counted is sent"
     assert _leaked(tmp_path / "guarded.pcap") == 0, "not one, from the first moment of the boot"
