@@ -22,10 +22,19 @@ from edge_agent.adapters.journal import Journal
 from edge_agent.adapters.notice_store import NoticeStore
 from edge_agent.adapters.outbox_store import OutboxStore
 from edge_agent.adapters.staging_disk import StagingDisk
-from edge_agent.outbox.answers import KnownManifest, Receipted, Unhandled, decide, read_answer
+from edge_agent.outbox.answers import (
+    KnownManifest,
+    Receipted,
+    Unhandled,
+    decide,
+    read_answer,
+    split_logged,
+)
 from edge_agent.outbox.machine import TRANSITIONS, ManifestEvent, ManifestState, advance
+from protocol.checkpoint import open_checkpoint
 from protocol.envelope import keyring, parse_statement, sign_statement, take_apart
 from protocol.identifiers import ManifestId
+from protocol.log_proofs import LoggedReceipt, read_inclusion
 from protocol.receipt import Admission, Receipt
 from protocol.topics import Channel, of_dock
 from protocol.versions import Statement
@@ -130,6 +139,7 @@ class OutboxLife(RuleBasedStateMachine):
         self.archive = Archive(ARCHIVE_KEY, DOCK_KEY.public, TusArchive(), dock=DOCK)
         self.mailbox: list[bytes] = []
         self.verified: set[ManifestId] = set()
+        self.seen = 0
         self.asked_again: set[ManifestId] = set()
         self.sealed_count = 0
         self.alive = False
@@ -187,12 +197,29 @@ class OutboxLife(RuleBasedStateMachine):
         index = data.draw(st.integers(0, len(self.mailbox) - 1))
         answer = self.mailbox[index] if keep else self.mailbox.pop(index)
         self.runner.run(self.store.take_answer(TOPIC, answer))
-        parsed = read_answer(answer, dock=DOCK, archive_keys=KEYS)
+        envelope, logged = split_logged(answer)
+        parsed = read_answer(envelope, dock=DOCK, archive_keys=KEYS)
         if isinstance(parsed, Receipt):
+            if not self._is_shown(logged):
+                return
             self.verified.add(parsed.manifest_id)
             self.asked_again.discard(parsed.manifest_id)
         elif isinstance(parsed, Admission) and parsed.manifest_id in self.verified:
             self.asked_again.add(parsed.manifest_id)
+
+    def _is_shown(self, logged: LoggedReceipt | None) -> bool:
+        """Return whether the log is shown to go on from what the dock saw last.
+
+        If not, the archive hears of it, and begins there the next time.
+        """
+        assert logged is not None
+        note = read_inclusion(logged.inclusion).note
+        size = open_checkpoint(note, ARCHIVE_KEY.public).size
+        if self.seen in {0, size} or (size > self.seen == logged.earlier):
+            self.seen = size
+            return True
+        self.archive.log.shown = self.seen
+        return False
 
     @rule(data=st.data(), how=st.sampled_from(["key", "type", "digest", "bags", "cut"]))
     @precondition(lambda self: self.alive and self.dockings.sealed)
@@ -219,7 +246,9 @@ class OutboxLife(RuleBasedStateMachine):
         for sequence, sealed in self.dockings.sealed.items():
             done = sealed.manifest.manifest_id in self.verified
             assert (states[sequence] == "receipted") == done
-            assert (sequence in waiting) == (not done)
+            # What the archive asked for again after its receipt may have to be sent again.
+            if sealed.manifest.manifest_id not in self.asked_again:
+                assert (sequence in waiting) == (not done)
             assert done or waiting[sequence] == sealed.envelope
 
     @invariant()
