@@ -6,7 +6,7 @@ Source:
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,10 @@ _SENDERS: Final = {
 }
 
 
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookedAtRadios:
     """Which radios were on, and which of them still are."""
@@ -40,9 +44,15 @@ class LookedAtRadios:
 class Radios:
     """Keeps them off."""
 
-    def __init__(self, path: Path = RFKILL) -> None:
-        """Open nothing yet; a machine without radios has no such file."""
+    def __init__(self, path: Path = RFKILL, opened: Callable[[Path], int] = _opened) -> None:
+        """Open nothing yet; a machine without radios has no such file.
+
+        Args:
+            path: The kernel's device.
+            opened: Returns a descriptor of it for reading and writing, which does not block.
+        """
         self._path = path
+        self._opened = opened
         self._line: int | None = None
         self._on: dict[int, str] = {}
 
@@ -50,8 +60,7 @@ class Radios:
         """Look at all; with *enforced* block those that are on."""
         try:
             if self._line is None:
-                flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-                self._line = os.open(self._path, flags)
+                self._line = self._opened(self._path)
             self._hear(self._line)
             found = tuple(self._breaches())
             if enforced and found:

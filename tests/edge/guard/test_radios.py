@@ -1,18 +1,18 @@
 """Radios at a device that speaks as /dev/rfkill does: each that may send is blocked, and told."""
 
+import contextlib
 import os
-import pty
+import socket
 import struct
 import threading
 import time
-import tty
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.radios import Radios
+from edge_agent.adapters.radios import RFKILL, Radios
 from edge_agent.guard.breaches import Kind
 
 EVENT = struct.Struct("=IBBBB")
@@ -34,27 +34,26 @@ class Kernel:
         os.write(self.line, EVENT.pack(number, sort, what, soft, hard))
 
     def obey(self) -> None:
-        while True:
-            try:
-                said = os.read(self.line, EVENT.size)
-            except OSError:
-                return
-            number, _, what, soft, _ = event = EVENT.unpack(said)
-            self.asked.append(event)
-            if not self.is_deaf:
-                self.say(number, self.sorts[number], what, soft=soft)
+        with contextlib.suppress(OSError):  # nobody is there any more
+            while said := os.read(self.line, EVENT.size):
+                number, _, what, soft, _ = event = EVENT.unpack(said)
+                self.asked.append(event)
+                if not self.is_deaf:
+                    self.say(number, self.sorts[number], what, soft=soft)
 
 
 @pytest.fixture
 def made() -> Iterator[tuple[Kernel, Radios]]:
-    line, other = pty.openpty()
-    tty.setraw(other)
-    kernel, radios = Kernel(line), Radios(Path(os.ttyname(other)))
+    # Whole events come out of it, as of the device.
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.setblocking(False)  # noqa: FBT003 - socket's own signature
+    line = ours.detach()
+    kernel, radios = Kernel(line), Radios(RFKILL, lambda _path: os.dup(theirs.fileno()))
     listening = threading.Thread(target=kernel.obey, daemon=True)
     listening.start()
     yield kernel, radios
     radios.close()
-    os.close(other)  # whoever listens at the other end hears that nobody is there
+    theirs.close()  # whoever listens at the other end hears that nobody is there
     listening.join()
     os.close(line)
 
