@@ -27,10 +27,12 @@ class Allotments:
         Raises:
             OSError: Our disk failed.
         """
+        # First what was given: what is filled while the disk is asked counts twice for a moment,
+        # which keeps somebody waiting, and not nowhere, which has him run out of room.
+        given = sum(size for docking, size in self._given.items() if docking != but)
         free_bytes, free_files = await asyncio.to_thread(
             lambda: (staging.free_bytes(), staging.free_files())
         )
-        given = sum(size for docking, size in self._given.items() if docking != but)
         return Room(
             free_bytes=max(0, free_bytes - given),
             free_files=free_files,

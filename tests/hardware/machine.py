@@ -80,7 +80,8 @@ def _wire(frames: Path | None) -> tuple[str, ...]:
     if frames is None:
         return ()
     return (
-        *("-netdev", "hubport,id=lan,hubid=2"),
+        # A switch with one port takes nothing.
+        *("-netdev", "hubport,id=lan,hubid=2", "-netdev", "hubport,id=beyond,hubid=2"),
         *("-device", "virtio-net-pci,netdev=lan"),
         *("-object", f"filter-dump,id=frames,netdev=lan,file={frames}"),
     )

@@ -24,6 +24,7 @@ class MemoryStaging:
         failing_syncs: How many of the next syncs fail.
         changing_seals: How many of the next sealed copies are changed by the disk.
         copies: How many slots were begun from nothing, by file.
+        set_aside: What the disk has reserved for slots, by file.
     """
 
     room_bytes: int = 1 << 40
@@ -36,12 +37,14 @@ class MemoryStaging:
     files: dict[FileId, bytes] = field(default_factory=dict)
     orphaned: dict[FileId, bytes] = field(default_factory=dict)
     copies: list[FileId] = field(default_factory=list)
+    set_aside: dict[FileId, int] = field(default_factory=dict)
 
     def create(self, file_id: FileId, *, size_bytes: int) -> "MemorySlot":
         self.files.pop(file_id, None)
         self.partial.pop(file_id, None)
         self.reserve(size_bytes)
         self.copies.append(file_id)
+        self.set_aside[file_id] = size_bytes
         self.partial[file_id] = b""
         return MemorySlot(self, file_id, size_bytes=size_bytes, content=b"")
 
@@ -86,7 +89,11 @@ class MemoryStaging:
         return tuple(removed)
 
     def free_bytes(self) -> int:
-        used = sum(map(len, (*self.partial.values(), *self.files.values())))
+        # A slot takes all of its file from its begin on; one that is sealed just now counts once.
+        partial, files = dict(self.partial), dict(self.files)
+        used = sum(map(len, files.values()))
+        for file_id in partial.keys() - files.keys():
+            used += max(len(partial[file_id]), self.set_aside.get(file_id, 0))
         return max(0, self.room_bytes - used)
 
     def free_files(self) -> int:
