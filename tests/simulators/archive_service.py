@@ -91,7 +91,9 @@ class ArchiveService:
         if channel is Channel.MANIFESTS:
             self.heard.manifests.append(message.payload)
             return self.archive.take_manifest(message.payload)
-        if channel is Channel.STATUS:
+        if channel is Channel.COSIGNATURES:
+            self.archive.log.take_seen(message.payload)
+        elif channel is Channel.STATUS:
             self.heard.statuses.append(
                 strict_json.parse(message.payload, DockStatus, max_bytes=limit)
             )
@@ -119,6 +121,7 @@ async def serve_archive(
             Channel.METRICS,
             Channel.ALERTS,
             Channel.MANIFESTS,
+            Channel.COSIGNATURES,
         ):
             await connection.subscribe(of_all_docks(channel))
         try:

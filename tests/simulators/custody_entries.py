@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from protocol.checkpoint import Checkpoint, sign_checkpoint
+from protocol.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from protocol.custody import ReceiptIssued
 from protocol.digest import sha256_hex
 from protocol.envelope import parse_statement, take_apart
 from protocol.keys import SigningKey
-from protocol.log_proofs import Inclusion, LoggedReceipt, write_hashes
+from protocol.log_proofs import Inclusion, LoggedReceipt, parse_seen, write_hashes
 from protocol.merkle import leaf_hash, node_hash, prove_consistency, prove_inclusion, root
 from protocol.receipt import Receipt
 from protocol.strict_json import encode
@@ -54,6 +54,12 @@ class CustodyEntries:
                 ),
             )
         )
+
+    def take_seen(self, said: bytes) -> None:
+        """Begin the next proof where a dock says that it stands, if it asks for that."""
+        seen = parse_seen(said)
+        if seen.asks_again:
+            self.shown = open_checkpoint(seen.note.encode(), self._key.public).size
 
     def note(self) -> bytes:
         """Return the checkpoint over all entries."""
